@@ -1,0 +1,1 @@
+"""tltrain trains a language model to call tools well."""

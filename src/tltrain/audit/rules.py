@@ -1,0 +1,151 @@
+"""The text rules of the audit: `rules.yaml` as compiled rows, and the questions asked of them."""
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import yaml
+
+from tltrain.audit.verdict import BLAME_OF_KIND, Blame, VerdictLabel
+from tltrain.errors import UsageError
+from tltrain.taxonomy import FeedbackKind
+
+
+class Reach(StrEnum):
+    """Where a match decides."""
+
+    OPENING = "opening"
+    """At the start of a text of any length."""
+    CLOSING = "closing"
+    """In the last lines of a text of any length."""
+    NOTICE = "notice"
+    """Anywhere in a short text."""
+    NAMING = "naming"
+    """Nowhere; it names the kind of an error that is proved otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """One row of the table."""
+
+    name: str
+    pattern: re.Pattern[str]
+    reach: Reach
+    label: VerdictLabel
+    kind: FeedbackKind | None
+    """None for rules of label ok."""
+    blame: Blame
+    tools: frozenset[str] = frozenset()
+    """Words of tool names that the rule holds for; empty: all."""
+    not_tools: frozenset[str] = frozenset()
+    """Words of tool names that it does not hold for."""
+    examples: tuple[str, ...] = ()
+
+    def applies_to(self, words: Collection[str]) -> bool:
+        """True if the rule holds for a tool whose name consists of these words."""
+        return self.not_tools.isdisjoint(words) and (not self.tools or not self.tools.isdisjoint(words))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RuleBook:
+    """All rules in order, with the phrases around them."""
+
+    rules: tuple[Rule, ...]
+    harmless: re.Pattern[str]
+    """Phrases that hold a word of error and mean none."""
+    mention: re.Pattern[str]
+    """What makes a short text that no rule knows ambiguous rather than ok."""
+    reading_tools: frozenset[str]
+    """Words in the names of tools that return the texts of others."""
+
+    def extended(self, rules: Sequence[Rule]) -> "RuleBook":
+        """The same book with `rules` before all others."""
+        return RuleBook(
+            rules=(*rules, *self.rules),
+            harmless=self.harmless,
+            mention=self.mention,
+            reading_tools=self.reading_tools,
+        )
+
+    def name_kind(self, text: str, words: Collection[str]) -> Rule | None:
+        """The first rule that names the kind of a text known to be an error; None: uncategorised."""
+        for rule in self.rules:
+            is_named = rule.label is VerdictLabel.ERROR and rule.kind is not FeedbackKind.UNCATEGORISED
+            if is_named and rule.applies_to(words) and rule.pattern.search(text):
+                return rule
+        return None
+
+
+@cache
+def shipped_rules() -> RuleBook:
+    """The rules of `rules.yaml`."""
+    text = resources.files("tltrain.audit").joinpath("rules.yaml").read_text(encoding="utf-8")
+    table = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    tool_words = {name: frozenset(words) for name, words in table["tool_words"].items()}
+    return RuleBook(
+        rules=tuple(_compile(row, table["words"], tool_words) for row in table["rules"]),
+        harmless=re.compile("|".join(table["harmless"]), re.IGNORECASE),
+        mention=re.compile(table["mention"], re.IGNORECASE),
+        reading_tools=tool_words["reading"],
+    )
+
+
+def compile_rule(row: Mapping[str, Any]) -> Rule:
+    """A user's own rule: a row as in `rules.yaml`, without `<words>`; `tools` is a list of words.
+
+    Raises:
+        UsageError: an unknown field, reach, label or kind, or a pattern that is no regular expression.
+    """
+    name = row.get("name", "")
+    known = {"name", "reach", "label", "kind", "blame", "tools", "not_tools", "patterns", "examples"}
+    if not isinstance(name, str) or not name or not set(row) <= known:
+        raise UsageError(f"audit rule {name!r}: fields are {', '.join(sorted(known))}; got {', '.join(map(str, row))}")
+    if isinstance(row.get("patterns"), str) or not row.get("patterns"):
+        raise UsageError(f"audit rule {name!r}: patterns must be a list of at least one regular expression")
+    try:
+        return _compile({"reach": "notice", **row}, {}, {})
+    except (ValueError, re.error) as error:
+        raise UsageError(f"audit rule {name!r}: {error}; see tltrain/audit/rules.yaml for rules that work") from None
+
+
+def _compile(row: Mapping[str, Any], words: Mapping[str, str], tool_words: Mapping[str, frozenset[str]]) -> Rule:
+    label = VerdictLabel(row.get("label", VerdictLabel.ERROR))
+    kind: FeedbackKind | None = FeedbackKind(row.get("kind", FeedbackKind.UNCATEGORISED))
+    if label is not VerdictLabel.ERROR:
+        kind = FeedbackKind.AMBIGUOUS if label is VerdictLabel.AMBIGUOUS else None
+    reach = Reach(row["reach"])
+    flags = re.IGNORECASE | (re.MULTILINE if reach is Reach.CLOSING else 0)
+    patterns = (re.sub(r"<([a-z]+)>", lambda match: words[match[1]], pattern) for pattern in row["patterns"])
+    return Rule(
+        name=row["name"],
+        pattern=re.compile("|".join(patterns), flags),
+        reach=reach,
+        label=label,
+        kind=kind,
+        blame=Blame(row.get("blame", Blame.NONE if kind is None else BLAME_OF_KIND[kind])),
+        tools=_tool_words(row.get("tools", ()), tool_words),
+        not_tools=_tool_words(row.get("not_tools", ()), tool_words),
+        examples=tuple(row.get("examples", ())),
+    )
+
+
+def _tool_words(value: str | Sequence[str], tool_words: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    return tool_words[value] if isinstance(value, str) else frozenset(value)
+
+
+def split_name(name: str) -> frozenset[str]:
+    """The lower-case words of a tool's name: `getUserByID` and `get_user_by_id` have the same ones."""
+    return frozenset(word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name))
+
+
+def kind_of_status(status: int) -> FeedbackKind:
+    """Kind of an HTTP status of 400 or more."""
+    if status in {403, 404, 409, 410, 412, 423, 424, 451}:
+        return FeedbackKind.REFUSED
+    if status in {401, 402, 407, 408, 425, 429, 431} or status >= 500:
+        return FeedbackKind.SERVICE_FAILURE
+    return FeedbackKind.TYPE_OR_VALUE

@@ -1,0 +1,61 @@
+"""What an audit says about one call."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from tltrain.taxonomy import FeedbackKind
+
+
+class VerdictLabel(StrEnum):
+    """How a call ended, as far as its feedback tells."""
+
+    OK = "ok"
+    ERROR = "error"
+    AMBIGUOUS = "ambiguous"
+    """The feedback can be read both ways; it is counted and shown, never guessed."""
+    UNANSWERED = "unanswered"
+    """No feedback at all."""
+
+
+class Blame(StrEnum):
+    """Who could have avoided an error."""
+
+    MODEL = "model"
+    """The call itself is wrong: tool, parameter names, types, values, format."""
+    TOOL = "tool"
+    """The service behind the tool broke down; the same call may work later."""
+    WORLD = "world"
+    """The call is well formed, but the state of things refuses it: not found, not allowed, not enough."""
+    UNKNOWN = "unknown"
+    NONE = "none"
+    """Nothing went wrong."""
+
+
+BLAME_OF_KIND = {
+    FeedbackKind.TOOL_NOT_DEFINED: Blame.MODEL,
+    FeedbackKind.MISSING_ARGUMENT: Blame.MODEL,
+    FeedbackKind.UNEXPECTED_ARGUMENT: Blame.MODEL,
+    FeedbackKind.TYPE_OR_VALUE: Blame.MODEL,
+    FeedbackKind.REFUSED: Blame.WORLD,
+    FeedbackKind.SERVICE_FAILURE: Blame.TOOL,
+    FeedbackKind.AMBIGUOUS: Blame.UNKNOWN,
+    FeedbackKind.UNANSWERED: Blame.UNKNOWN,
+    FeedbackKind.UNCATEGORISED: Blame.UNKNOWN,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """A label with its reason."""
+
+    label: VerdictLabel
+    rule: str
+    """Name of the rule that decided, as in `rules.py`; `proof:kind` where one rule proves and another names."""
+    kind: FeedbackKind | None = None
+    """None where the call went well."""
+    blame: Blame = Blame.NONE
+    evidence: str = ""
+    """Excerpt of the feedback: `feedback[start:end]`; empty where nothing in particular was matched."""
+    start: int = 0
+    """Character offset of the evidence in the feedback."""
+    end: int = 0

@@ -1,0 +1,116 @@
+"""How sure a mean score is: bootstrap intervals, for one run and for the difference of two."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from tltrain.errors import DataError, UsageError
+
+_MAX_COUNTS_AT_ONCE = 1 << 22
+"""Counts held in memory at a time; 32 MiB."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Interval:
+    """A mean over cases and the range that resampling them gives it; same unit as the values."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+    """Cases (or pairs) behind the mean, at least 1."""
+    num_missing: int
+    """Cases (or pairs) left out because a value is None, not measured."""
+
+
+def bootstrap_interval(
+    values: Sequence[float | None], *, confidence: float = 0.95, num_resamples: int = 2000, seed: int
+) -> Interval:
+    """Mean of the measured values with its percentile bootstrap interval.
+
+    Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13. Drawing n cases with replacement
+    is one multinomial draw of how often each distinct value comes up, so 0/1 scores cost two counts a resample
+    however many cases there are, and the order of the cases does not matter.
+
+    Cases must be independent: calls of one conversation are not, so give one value a conversation. Equal values give
+    an interval of no width: resampling cannot show what no case shows.
+
+    Args:
+        values: one a case, in any unit; True and False count as 1 and 0; None is not measured and left out.
+        confidence: share of resampled means inside the interval, in (0, 1).
+        num_resamples: how many means are resampled; at least 1.
+        seed: the same values and seed give the same interval.
+
+    Raises:
+        DataError: no value is measured, or one is not finite.
+        UsageError: confidence or num_resamples is out of range.
+    """
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence={confidence} must lie between 0 and 1; use for example 0.95")
+    if num_resamples < 1:
+        raise UsageError(f"num_resamples={num_resamples} must be at least 1; use for example 2000")
+    measured = np.array([value for value in values if value is not None], dtype=np.float64)
+    if not len(measured):
+        raise DataError(f"none of {len(values)} cases has a value; a mean over 0 cases is not reported")
+    if not np.isfinite(measured).all():
+        position = next(i for i, value in enumerate(values) if value is not None and not np.isfinite(value))
+        raise DataError(f"value {position} is {values[position]}; values must be finite; use None for not measured")
+    distinct, counts = np.unique(measured, return_counts=True)
+    means = _resample_means(distinct, counts, num_resamples, np.random.default_rng(seed))
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(
+        mean=float(counts @ distinct / len(measured)),
+        low=float(low),
+        high=float(high),
+        n=len(measured),
+        num_missing=len(values) - len(measured),
+    )
+
+
+def paired_difference(
+    first: Sequence[float | None],
+    second: Sequence[float | None],
+    *,
+    confidence: float = 0.95,
+    num_resamples: int = 2000,
+    seed: int,
+) -> Interval:
+    """Mean of first minus second over the same cases, with its percentile bootstrap interval.
+
+    Pairs are resampled, so what makes a case hard for both cancels; an interval without 0 says the two differ. A pair
+    with a None on either side is left out and counted.
+
+    Args:
+        first: one value a case.
+        second: one value a case, in the order of `first`.
+        confidence: as in `bootstrap_interval`.
+        num_resamples: as in `bootstrap_interval`.
+        seed: as in `bootstrap_interval`.
+
+    Raises:
+        DataError: the two have different lengths, no pair is measured, or a value is not finite.
+        UsageError: confidence or num_resamples is out of range.
+    """
+    if len(first) != len(second):
+        raise DataError(
+            f"first has {len(first)} cases, second has {len(second)}; pairs need the same cases in the same order; "
+            "match them by case id first"
+        )
+    differences = [
+        None if one is None or other is None else float(one) - float(other)
+        for one, other in zip(first, second, strict=True)
+    ]
+    return bootstrap_interval(differences, confidence=confidence, num_resamples=num_resamples, seed=seed)
+
+
+def _resample_means(
+    distinct: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], num_resamples: int, rng: np.random.Generator
+) -> npt.NDArray[np.float64]:
+    num_cases = int(counts.sum())
+    block = max(1, _MAX_COUNTS_AT_ONCE // len(distinct))
+    sizes = [min(block, num_resamples - start) for start in range(0, num_resamples, block)]
+    return np.concatenate(
+        [rng.multinomial(num_cases, counts / num_cases, size) @ distinct / num_cases for size in sizes]
+    )

@@ -1,0 +1,1 @@
+"""What both trainers share and what knows no tools: models, log-probs, the training loop."""

@@ -1,0 +1,67 @@
+"""The heart of both trainers: log-probs of chosen target tokens under a model.
+
+SFT is minus their weighted mean; PPO and its reference read the same numbers. Logits exist at targets only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tltrain.engine.head import TokenScores, output_weight, score_targets
+from tltrain.engine.prefix_tree import hidden_states
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSequence:
+    """Token ids and the positions in them whose log-prob is wanted."""
+
+    ids: Sequence[int]
+    positions: Sequence[int]
+    """Ascending, each in [1, len(ids)): the token there is predicted from all tokens before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOutput:
+    """Scores of all targets of a batch: sequence after sequence, in the order of their positions."""
+
+    scores: TokenScores
+    """[N] each, N = number of targets in the batch."""
+    hidden: Tensor
+    """[N, H]: the states that predict the targets; value heads read them."""
+    lengths: tuple[int, ...]
+    """Number of targets of each sequence; splits the flat tensors."""
+
+
+def target_scores(
+    model: Any,
+    sequences: Sequence[TargetSequence],
+    *,
+    temperature: float = 1.0,
+    share_prefix: bool = True,
+    chunk_size: int = 128,
+) -> TargetOutput:
+    """Score the targets of a batch of sequences, with gradient where the model has any.
+
+    Raises:
+        ValueError: a position is outside its sequence, or is 0, which nothing predicts.
+    """
+    for sequence in sequences:
+        if sequence.positions and not 1 <= min(sequence.positions) <= max(sequence.positions) < len(sequence.ids):
+            raise ValueError(f"positions must lie in [1, {len(sequence.ids)}); got {list(sequence.positions)}")
+    states = hidden_states(model, [sequence.ids for sequence in sequences], share_prefix=share_prefix)
+    device = states[0].device
+    picked, targets = [], []
+    for state, sequence in zip(states, sequences, strict=True):
+        positions = torch.as_tensor(list(sequence.positions), dtype=torch.long)
+        # the state at position t - 1 predicts the token at position t
+        picked.append(state[(positions - 1).to(device)])
+        targets.append(torch.as_tensor(sequence.ids, dtype=torch.long)[positions])
+    hidden = torch.cat(picked)
+    weight = output_weight(model)
+    scores = score_targets(
+        hidden, weight, torch.cat(targets).to(device), temperature=temperature, chunk_size=chunk_size
+    )
+    return TargetOutput(scores, hidden, tuple(len(sequence.positions) for sequence in sequences))

@@ -1,0 +1,36 @@
+"""The record of a training run: one JSON line a step, consistent after a resume."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from tltrain.files import JsonLinesWriter, write_text_atomic
+
+
+class MetricsLog:
+    """Appends rows to `metrics.jsonl`.
+
+    A run that resumes at step n first drops the rows of steps >= n: they were done after the checkpoint, and will be
+    done again.
+    """
+
+    def __init__(self, path: Path, *, resumed_step: int):
+        if path.exists():
+            kept = [line for line in path.read_text().splitlines() if _step(line) < resumed_step]
+            write_text_atomic(path, "".join(line + "\n" for line in kept))
+        self._writer = JsonLinesWriter(path)
+
+    def write(self, row: Mapping[str, object]) -> None:
+        """Append one row; it has a field `step`."""
+        self._writer.write(row)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+
+def _step(line: str) -> float:
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")  # a line cut short by a kill

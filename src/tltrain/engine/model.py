@@ -1,0 +1,136 @@
+"""Loading, adapting and saving models."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tltrain.engine.embedded import NAME, cache_folder, convert_gguf, embedded_model
+from tltrain.errors import ModelError
+from tltrain.files import atomic_folder, hash_file
+
+
+class LoraConfig(BaseModel):
+    """Low-rank adapters on every linear layer of the transformer blocks (Hu et al. 2021, arXiv:2106.09685)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target: str = "all-linear"
+    """peft's `target_modules`: "all-linear" or a regular expression over module names."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoadedModel:
+    """A causal language model and its tokenizer."""
+
+    model: Any
+    """A transformers (or peft) model with `.get_base_model` where adapted."""
+    tokenizer: Any
+    """A fast tokenizer with an end-of-sequence token."""
+
+
+def load_model(spec: str | Path, *, dtype: Literal["float32", "bfloat16", "auto"] = "float32") -> LoadedModel:
+    """Load a model and its tokenizer.
+
+    Args:
+        spec: `smollm2-135m-instruct` (embedded), a folder, a `.gguf` file, or a hub id.
+        dtype: dtype of the weights; "auto" keeps the checkpoint's own.
+
+    Raises:
+        ModelError: nothing there, no tokenizer, or a tokenizer without offsets or end token.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    place = resolve_model(spec)
+    tokenizer = load_tokenizer(place)
+    wanted: Any = "auto" if dtype == "auto" else getattr(torch, dtype)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(place, dtype=wanted)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"model {spec}: cannot be loaded ({_first_line(error)})") from error
+    return LoadedModel(model=model, tokenizer=tokenizer)
+
+
+def load_tokenizer(place: str | Path) -> Any:
+    """Load a fast tokenizer.
+
+    Raises:
+        ModelError: it is missing, slow (no character offsets), or has no end-of-sequence token.
+    """
+    from transformers import AutoTokenizer
+
+    place = resolve_model(place)
+    if isinstance(place, Path) and not any((place / name).exists() for name in _TOKENIZER_FILES):
+        raise ModelError(f"model folder {place}: holds no tokenizer ({', '.join(_TOKENIZER_FILES)}); copy it there")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelError(f"model {place}: its tokenizer cannot be loaded ({_first_line(error)})") from error
+    if not tokenizer.is_fast:
+        raise ModelError(f"model {place}: its tokenizer has no character offsets; a fast tokenizer.json is needed")
+    if tokenizer.eos_token is None:
+        raise ModelError(f"model {place}: its tokenizer names no end-of-sequence token; set eos_token in its config")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def resolve_model(spec: str | Path) -> str | Path:
+    """The folder, or hub id, that a model's name stands for; a GGUF file is de-quantised into the cache once."""
+    if str(spec) == NAME:
+        return embedded_model()
+    path = Path(spec)
+    if path.suffix == ".gguf":
+        if not path.is_file():
+            raise ModelError(f"model file {path}: not found")
+        folder = cache_folder() / f"{path.stem}-{hash_file(path)[:12]}"
+        if not folder.is_dir():
+            convert_gguf(path, folder)
+        return folder
+    if path.is_dir():
+        if not (path / "config.json").exists():
+            raise ModelError(f"model folder {path}: holds no config.json; name a folder made by save_pretrained")
+        return path
+    if path.exists():
+        raise ModelError(f"model {path}: is a file; name a folder, a .gguf file or a hub id")
+    if str(spec).startswith((".", "/", "~")) or str(spec).count("/") > 1:
+        raise ModelError(f"model folder {path}: not found")
+    return str(spec)
+
+
+def add_lora(model: Any, config: LoraConfig) -> Any:
+    """Wrap the model so that only new adapter weights train; switched off, it is the model as it was."""
+    import peft
+
+    settings = peft.LoraConfig(
+        r=config.rank,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=config.target,
+        task_type="CAUSAL_LM",
+    )
+    return peft.get_peft_model(model, settings)
+
+
+def merge_lora(model: Any) -> Any:
+    """The plain model with its adapters added into the weights; a model without adapters as it is."""
+    return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write weights, config, tokenizer and chat template, whole or not at all."""
+    with atomic_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save_pretrained(temporary)
+
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "tokenizer_config.json")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]

@@ -1,0 +1,104 @@
+"""One optimizer step: gradients of several micro-batches added up, clipped, applied at a scheduled rate."""
+
+import math
+from collections.abc import Iterable
+from typing import Literal, NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from tltrain.errors import TltrainError
+
+
+class OptimizerConfig(BaseModel):
+    """AdamW with warm-up and a schedule; defaults of the paper's script but for the rate, which is per model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(gt=0)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_ratio: float = Field(default=0.01, ge=0, lt=1)
+    """Share of all steps over which the rate rises from 0."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    adam_beta2: float = Field(default=0.95, ge=0, lt=1)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+
+
+class StepOutcome(NamedTuple):
+    """What one optimizer step did."""
+
+    loss: float
+    """Sum of the micro-batch losses."""
+    grad_norm: float
+    """Before clipping."""
+    learning_rate: float
+
+
+def learning_rate_at(step: int, num_steps: int, config: OptimizerConfig) -> float:
+    """Rate of optimizer step `step` (from 0) of `num_steps`; a pure function, so that resuming needs no state."""
+    warmup = math.ceil(config.warmup_ratio * num_steps)
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
+    share = (step - warmup) / max(1, num_steps - warmup)
+    if config.schedule == "cosine":
+        return config.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+    return config.learning_rate * (1 - share if config.schedule == "linear" else 1)
+
+
+class Optimizer:
+    """AdamW over the parameters that train.
+
+    Weight decay spares vectors (norms, biases), as is usual.
+    """
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter], config: OptimizerConfig, num_steps: int):
+        self.config = config
+        self.num_steps = num_steps
+        self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        matrices = [parameter for parameter in self._parameters if parameter.ndim >= 2]
+        vectors = [parameter for parameter in self._parameters if parameter.ndim < 2]
+        groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+        self._adam = torch.optim.AdamW(
+            [group for group in groups if group["params"]],
+            lr=config.learning_rate,
+            betas=(config.adam_beta1, config.adam_beta2),
+            fused=True,
+        )
+
+    def step(self, losses: Iterable[Tensor], step: int) -> StepOutcome:
+        """Add up the gradients of the losses, each freed before the next is made, and update.
+
+        Args:
+            losses: scalars whose sum is the step's loss; the caller has normalised them over the whole step.
+            step: number of this optimizer step, from 0.
+
+        Raises:
+            TltrainError: the loss or the gradient is not finite; the weights are then as they were.
+        """
+        total = 0.0
+        for loss in losses:
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm).item()
+        if not (math.isfinite(total) and math.isfinite(norm)):
+            self._adam.zero_grad()
+            raise TltrainError(
+                f"step {step}: the loss is {total} and the gradient norm {norm}; lower learning_rate "
+                f"(now {self.config.learning_rate}) or look at the step's rows; the last checkpoint is good"
+            )
+        rate = learning_rate_at(step, self.num_steps, self.config)
+        for group in self._adam.param_groups:
+            group["lr"] = rate
+        self._adam.step()
+        self._adam.zero_grad()
+        return StepOutcome(total, norm, rate)
+
+    def state_dict(self) -> dict[str, object]:
+        """Moments and step counts, for a checkpoint."""
+        return self._adam.state_dict()
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Restore what `state_dict` gave."""
+        self._adam.load_state_dict(state)

@@ -1,0 +1,44 @@
+"""Which number format to compute in: found out on the machine, not guessed."""
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from typing import Literal
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+@cache
+def cpu_gains_from_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 matrices faster than float32 ones; without hardware support for
+    them, bfloat16 can be ten times slower.
+    """
+    import torch
+
+    def seconds(dtype: torch.dtype) -> float:
+        left, right = torch.ones(128, 576, dtype=dtype), torch.ones(576, 576, dtype=dtype)
+        left @ right  # the first product sets up the kernel
+        start = time.perf_counter()
+        for _ in range(3):
+            left @ right
+        return time.perf_counter() - start
+
+    return seconds(torch.bfloat16) < seconds(torch.float32)
+
+
+def resolve_precision(precision: Precision, device_type: str) -> Literal["float32", "bfloat16"]:
+    """The format that "auto" stands for on a device type ("cpu", "cuda", "mps")."""
+    if precision != "auto":
+        return precision
+    if device_type == "cpu":
+        return "bfloat16" if cpu_gains_from_bfloat16() else "float32"
+    return "bfloat16"
+
+
+def autocast(precision: Precision, device_type: str) -> AbstractContextManager[object]:
+    """Context in which matrix products run in the chosen format, over float32 master weights."""
+    import torch
+
+    if resolve_precision(precision, device_type) == "float32":
+        return nullcontext()
+    return torch.autocast(device_type, dtype=torch.bfloat16)

@@ -1,0 +1,1 @@
+"""Environments: what lists tools and executes calls."""

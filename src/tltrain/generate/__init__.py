@@ -1,0 +1,1 @@
+"""Making trajectories: a teacher acts in an environment."""

@@ -1,0 +1,92 @@
+"""Choosing tasks: balanced over kits, templates and toolsets, and no two alike."""
+
+import random
+from collections.abc import Iterator, Sequence
+
+from tltrain.errors import UsageError
+from tltrain.generate.task import Task, query_of
+from tltrain.generate.templates import TEMPLATES
+from tltrain.generate.toolsets import Toolset, choose_toolset
+
+_MAX_DRAWS = 60
+"""Draws of a seed until a template counts as used up for its toolset: all its queries have been asked."""
+
+
+def choose_tasks(
+    kits: Sequence[str],
+    num_tasks: int,
+    *,
+    seed: int,
+    toolsets_per_kit: int,
+    avoid: frozenset[str] = frozenset(),
+) -> list[Task]:
+    """Choose tasks kit by kit in turn, and within a kit pair by pair of template and toolset.
+
+    Args:
+        kits: names of the kits to draw from; distractors come from them too.
+        num_tasks: how many tasks.
+        seed: of the whole data set.
+        toolsets_per_kit: number of different tool lists of each kit.
+        avoid: queries that no task may ask.
+
+    Returns:
+        Tasks that differ in query or tools.
+
+    Raises:
+        UsageError: the kits have fewer different tasks than asked for.
+    """
+    sources = [_tasks_of_kit(kit, kits, seed, toolsets_per_kit, avoid) for kit in kits]
+    tasks: list[Task] = []
+    while len(tasks) < num_tasks and sources:
+        for source in list(sources):
+            task = next(source, None)
+            if task is None:
+                sources.remove(source)
+            elif len(tasks) < num_tasks:
+                tasks.append(task)
+    if len(tasks) < num_tasks:
+        raise UsageError(
+            f"{num_tasks} tasks asked of the kits {', '.join(kits)}, which have about {len(tasks)} different ones; "
+            f"ask for fewer, or raise toolsets_per_kit={toolsets_per_kit}"
+        )
+    return tasks
+
+
+def _tasks_of_kit(
+    kit: str, kits: Sequence[str], seed: int, toolsets_per_kit: int, avoid: frozenset[str]
+) -> Iterator[Task]:
+    toolsets = [choose_toolset(kit, number, kits, seed) for number in range(toolsets_per_kit)]
+    templates = [name for owner, name in TEMPLATES if owner == kit]
+    # Diagonal order: any run of consecutive pairs is balanced over templates and over toolsets.
+    pairs = [
+        (template, toolsets[(position + offset) % toolsets_per_kit])
+        for offset in range(toolsets_per_kit)
+        for position, template in enumerate(templates)
+    ]
+    asked: set[tuple[str, Toolset]] = set()
+    rng = random.Random(f"tasks:{seed}:{kit}")
+    while pairs:
+        for pair in list(pairs):
+            task = _draw(kit, *pair, rng, avoid, asked)
+            if task is None:
+                pairs.remove(pair)
+            else:
+                yield task
+
+
+def _draw(
+    kit: str,
+    template: str,
+    toolset: Toolset,
+    rng: random.Random,
+    avoid: frozenset[str],
+    asked: set[tuple[str, Toolset]],
+) -> Task | None:
+    """A task of the template with a query that is new for the toolset; None if none turns up."""
+    for _ in range(_MAX_DRAWS):
+        task = Task(kit=kit, template=template, seed=rng.getrandbits(31), toolset=toolset)
+        query = query_of(task)
+        if query not in avoid and (query, toolset) not in asked:
+            asked.add((query, toolset))
+            return task
+    return None

@@ -1,0 +1,82 @@
+"""Settings of `generate`."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tltrain.envs.sandbox.environment import ErrorStyle
+from tltrain.generate.toolsets import split_kits
+
+
+class ScriptedSettings(BaseModel):
+    """The teacher that ships: no model, seeded, errs on purpose."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["scripted"] = "scripted"
+    silent_share: float = Field(default=0.1, ge=0, le=1)
+    """Share of the mistakes that give no error, such as reading the wrong thing; kept small, as no audit of feedback
+    can find them."""
+
+
+class EndpointSettings(BaseModel):
+    """A model behind an OpenAI-compatible chat endpoint with tools."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["endpoint"] = "endpoint"
+    base_url: str = Field(pattern=r"^https?://")
+    """Such as http://localhost:8000/v1."""
+    model: str = Field(min_length=1)
+    api_key_variable: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key; the key itself is never written anywhere. May be unset for a server
+    that asks for none."""
+    temperature: float | None = Field(default=0.7, ge=0, le=2)
+    """None leaves it to the endpoint, for models that take no temperature."""
+    system_prompt: str = "Do what the user asks with the tools. When it is done, answer in one or two sentences."
+    """Sent to the teacher, not kept in the trajectory; empty sends none."""
+    extra_body: dict[str, Any] = {}
+    """Further fields of every request, such as {"max_tokens": 2000}."""
+    max_turns: int = Field(default=10, ge=1)
+    """Replies per task; a conversation that is not at its answer by then is kept as it stands."""
+    timeout_s: float = Field(default=60, gt=0)
+    """Seconds without a byte until a request counts as failed."""
+    max_retries: int = Field(default=4, ge=0)
+    """Retries of one request after HTTP 408, 409, 429, 5xx, a time-out, a lost connection or an unreadable answer."""
+    backoff_s: float = Field(default=1.0, ge=0)
+    """Seconds before the first retry; doubled for each further one, unless the server says how long to wait."""
+    num_parallel: int = Field(default=4, ge=1)
+    """Tasks done at the same time."""
+
+
+class GenerateConfig(BaseModel):
+    """Everything that decides what `generate` makes.
+
+    Raises (on construction):
+        ValidationError: a field out of its range, or kits that cannot be split as asked.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_train: int = Field(default=1200, ge=1)
+    """Training trajectories; the paper trains on 1,217."""
+    num_test: int = Field(default=200, ge=0)
+    """Test trajectories, all calls right, on kits that training never sees."""
+    seed: int = 0
+    mistake_rate: float = Field(default=0.17, ge=0, lt=0.5)
+    """Share of wrong calls among the calls of the scripted teacher; 17% is what the paper counts in data of GPT-4."""
+    failure_rate: float = Field(default=0.02, ge=0, lt=1)
+    """Share of training calls that meet a service failure."""
+    train_kits: tuple[str, ...] | None = None
+    """Kits to train on; None: all that are not for testing."""
+    test_kits: tuple[str, ...] = ("shop", "devices", "notes")
+    toolsets_per_kit: int = Field(default=3, ge=1)
+    """Different tool lists of each kit; few, because trajectories of one list share their longest prefix."""
+    styles: tuple[ErrorStyle, ...] = Field(default=tuple(ErrorStyle), min_length=1)
+    """Wordings of errors, drawn for each trajectory."""
+    teacher: Annotated[ScriptedSettings | EndpointSettings, Field(discriminator="kind")] = ScriptedSettings()
+
+    @model_validator(mode="after")
+    def _check_kits(self) -> Self:
+        split_kits(self.test_kits, self.train_kits)
+        return self

@@ -1,0 +1,86 @@
+"""Which kits are for training and which for testing, and which tools a task puts on offer."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from tltrain.envs.sandbox import KITS
+from tltrain.errors import UsageError
+
+_MAX_DISTRACTORS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class KitSplit:
+    """Names of the kits on either side; no kit is on both, so that test tools are never seen in training."""
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+def split_kits(test_kits: Sequence[str], train_kits: Sequence[str] | None = None) -> KitSplit:
+    """Sort the kits into train and test.
+
+    Args:
+        test_kits: names of the kits that only tests use.
+        train_kits: names of the kits that only training uses; None: all others.
+
+    Raises:
+        UsageError: a name that is no kit, a kit on both sides, or a side without any kit.
+    """
+    train = tuple(name for name in KITS if name not in test_kits) if train_kits is None else tuple(train_kits)
+    test = tuple(test_kits)
+    for field, names in (("train_kits", train), ("test_kits", test)):
+        for name in names:
+            if name not in KITS:
+                raise UsageError(f"{field} names {name!r}, which is no kit; the kits are {', '.join(KITS)}")
+        if not names:
+            raise UsageError(f"{field} is left with no kit; choose among {', '.join(KITS)}")
+    if shared := sorted(set(train) & set(test)):
+        raise UsageError(f"{', '.join(shared)} in both train_kits and test_kits; name each kit on one side only")
+    return KitSplit(tuple(dict.fromkeys(train)), tuple(dict.fromkeys(test)))
+
+
+@dataclass(frozen=True, slots=True)
+class Toolset:
+    """The tools on offer in a task. Tasks of one toolset show exactly the same list, so that they share a prefix."""
+
+    number: int
+    """Position among the toolsets of its kit, from 0."""
+    names: tuple[str, ...]
+    """Tool names in the order shown."""
+
+
+def choose_toolset(kit: str, number: int, kits: Sequence[str], seed: int) -> Toolset:
+    """All tools of the kit and 0, 1 or 2 distractors (0 for number 0, 1 for 1, 2 for 2, 0 for 3, ...), shuffled.
+
+    Args:
+        kit: name of the kit that the task is about.
+        number: which toolset of the kit.
+        kits: names of the kits of the same side of the split, the only source of distractors.
+        seed: of the whole data set.
+    """
+    rng = random.Random(f"toolset:{seed}:{kit}:{number}")
+    names = [tool.name for tool in KITS[kit].tools()]
+    strangers = [tool.name for other in sorted(kits) if other != kit for tool in KITS[other].tools()]
+    num_distractors = min(number % (_MAX_DISTRACTORS + 1), len(strangers))
+    names += rng.sample(strangers, num_distractors)
+    rng.shuffle(names)
+    return Toolset(number, tuple(names))
+
+
+def owner_of(tool: str) -> str:
+    """Name of the kit that has a tool of this name.
+
+    Raises:
+        UsageError: no kit has it.
+    """
+    if tool not in _owners():
+        raise UsageError(f"toolset names {tool!r}, which no kit has; was the data made by another version of tltrain?")
+    return _owners()[tool]
+
+
+@cache
+def _owners() -> dict[str, str]:
+    return {tool.name: name for name, kit in KITS.items() for tool in kit.tools()}

@@ -1,0 +1,75 @@
+"""tltrain's own chat templates, for models whose template knows no tools."""
+
+from importlib import resources
+from typing import Any
+
+from jinja2 import TemplateError
+
+from tltrain.errors import ModelError
+from tltrain.syntax import detect_syntax
+
+VERSION = 1
+"""Raised whenever a template renders anything differently; it stands in the saved template's first line."""
+_START, _END = "<|im_start|>", "<|im_end|>"
+_PROBE = "tltrain_probe_tool"
+
+
+def own_template(shape: str, *, starts_with_bos: bool = False) -> str:
+    """The whole text of one of tltrain's templates.
+
+    Args:
+        shape: `chatml`, turns between `<|im_start|>role` and `<|im_end|>` as SmolLM2 has them; or `plain`, the
+            `User: / Assistant: / Output:` lines of the paper, the assistant's ended by the model's end-of-text token.
+        starts_with_bos: write the tokenizer's begin-of-text token in front.
+    """
+    folder = resources.files(__package__)
+    mark = f"{{#- tltrain/{shape} {VERSION}; calls: python -#}}"
+    bos = ["{{- bos_token -}}"] if starts_with_bos else []
+    parts = [
+        (folder / f"{part}.jinja").read_text(encoding="utf-8") for part in ("python_calls", "tool_signatures", shape)
+    ]
+    return "\n".join([mark, *bos, *(part.rstrip("\n") for part in parts)])
+
+
+def ensure_tool_template(tokenizer: Any) -> str:
+    """Give the tokenizer a chat template that knows tools, unless its own does.
+
+    Args:
+        tokenizer: a transformers tokenizer; `chat_template` is set on it, and is saved with it.
+
+    Returns:
+        Name of the call syntax in which the template writes calls.
+
+    Raises:
+        ModelError: the tokenizer has neither ChatML tokens nor an end-of-text token.
+    """
+    if not knows_tools(tokenizer):
+        tokenizer.chat_template = _fitting_template(tokenizer)
+    return detect_syntax(tokenizer.get_chat_template(tools=[])).name
+
+
+def knows_tools(tokenizer: Any) -> bool:
+    """Whether the tokenizer's chat template shows the tools it is given; found out by rendering one."""
+    if not tokenizer.chat_template:
+        return False
+    function = {"name": _PROBE, "description": "", "parameters": {"type": "object", "properties": {}}}
+    try:
+        text = tokenizer.apply_chat_template(
+            [{"role": "user", "content": "Hello"}], tools=[{"type": "function", "function": function}], tokenize=False
+        )
+    except TemplateError:
+        return False
+    return _PROBE in text
+
+
+def _fitting_template(tokenizer: Any) -> str:
+    starts_with_bos = tokenizer.bos_token_id is not None and tokenizer("a").input_ids[0] == tokenizer.bos_token_id
+    # Rendered text is tokenised without special tokens, so the template writes the one that the model expects.
+    if all(len(tokenizer(token, add_special_tokens=False).input_ids) == 1 for token in (_START, _END)):
+        return own_template("chatml", starts_with_bos=starts_with_bos)
+    if tokenizer.eos_token is None:
+        raise ModelError(
+            "the tokenizer has no chat template that knows tools, no ChatML tokens and no eos_token to end a turn "
+            "with; set tokenizer.eos_token, or use a model that has a chat template"
+        )
+    return own_template("plain", starts_with_bos=starts_with_bos)

@@ -1,0 +1,5 @@
+"""From what is wrong with a call to a number that reinforcement learning can use."""
+
+from tltrain.rewards.rules import PAPER_TABLE, Reward, RewardTable, reward
+
+__all__ = ["PAPER_TABLE", "Reward", "RewardTable", "reward"]

@@ -1,0 +1,1 @@
+"""Reinforcement learning on one-call completions: PPO as in the paper, out of pure functions."""

@@ -1,0 +1,234 @@
+"""Prompts to sampled completions with the model in this process.
+
+Prompts that begin alike run together, and their common beginning is computed once. A completion ends at the
+end-of-turn token, when a call is complete, or at the limit. What is drawn for a prompt depends on its own seed alone,
+not on the batch that it ran in.
+
+Axes: B = prompt of a batch, V = vocabulary entry.
+"""
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
+
+from tltrain.engine.head import output_weight
+from tltrain.engine.prefix_tree import backbone, common_prefix_length
+from tltrain.rollout.cache import growing_cache, keep_rows
+
+
+class SamplingConfig(BaseModel):
+    """How completions are drawn."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_new_tokens: int = Field(default=96, ge=1)
+    temperature: float = Field(default=1.0, ge=0)
+    """0 is greedy."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int = Field(default=0, ge=0)
+    """0 is off."""
+    batch_size: int = Field(default=16, ge=1)
+    """Prompts that run together."""
+
+
+@dataclass(slots=True)
+class Completion:
+    """What the model wrote after one prompt."""
+
+    ids: list[int] = field(default_factory=list)
+    """Sampled tokens, the end-of-turn token included where the model wrote it."""
+    logprobs: list[float] = field(default_factory=list)
+    """Of each sampled token under softmax(logits / temperature), before top-p and top-k; temperature 1 if greedy."""
+    is_finished: bool = False
+    """False: cut off at max_new_tokens."""
+
+
+@torch.inference_mode()
+def sample(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[int]],
+    config: SamplingConfig,
+    *,
+    seeds: Sequence[int] | None = None,
+    is_complete: Callable[[str], bool] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Completion]:
+    """Complete every prompt.
+
+    Args:
+        model: a causal language model; used in evaluation mode, and put back.
+        tokenizer: its tokenizer; `eos_token_id` ends a turn.
+        prompts: token ids, none empty.
+        config: how to draw.
+        seeds: one a prompt; default: its number.
+        is_complete: says of the text so far whether nothing more need be sampled.
+        progress: told (prompts done, all prompts).
+
+    Returns:
+        One completion a prompt, in order.
+    """
+    was_training = model.training
+    model.eval()
+    completions = [Completion() for _ in prompts]
+    seeds = range(len(prompts)) if seeds is None else seeds
+    done = 0
+    try:
+        for batch in _batches(prompts, config.batch_size):
+            run = _Batch(model, tokenizer, [prompts[i] for i in batch], config, [seeds[i] for i in batch], is_complete)
+            for index, completion in zip(batch, run.complete(), strict=True):
+                completions[index] = completion
+            done += len(batch)
+            if progress:
+                progress(done, len(prompts))
+    finally:
+        model.train(was_training)
+    return completions
+
+
+def _batches(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
+    """Indices in batches; in sorted order neighbours share the longest beginnings."""
+    order = sorted(range(len(prompts)), key=lambda index: list(prompts[index]))
+    for start in range(0, len(order), size):
+        yield order[start : start + size]
+
+
+class _Batch:
+    """One batch on its way: the rows still running, their cache and masks."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any,
+        prompts: Sequence[Sequence[int]],
+        config: SamplingConfig,
+        seeds: Sequence[int],
+        is_complete: Callable[[str], bool] | None,
+    ):
+        self._backbone, self._weight = backbone(model), output_weight(model)
+        self._device = self._weight.device
+        self._tokenizer, self._prompts, self._config, self._is_complete = tokenizer, prompts, config, is_complete
+        self._draws = [random.Random(f"sample:{seed}") for seed in seeds]
+        self._completions = [Completion() for _ in prompts]
+        self._rows = list(range(len(prompts)))
+        """Which prompt each row of the running batch belongs to."""
+
+    def complete(self) -> list[Completion]:
+        hidden = self._prefill()
+        for number in range(self._config.max_new_tokens):
+            tokens = self._draw(hidden)
+            self._drop_finished()
+            if not self._rows or number + 1 == self._config.max_new_tokens:
+                break
+            hidden = self._advance(tokens)
+        return self._completions
+
+    def _prefill(self) -> Tensor:
+        """Run the prompts; returns the last hidden state of each row, [B, H]."""
+        shared = common_prefix_length(self._prompts)
+        own = [list(prompt[shared:]) for prompt in self._prompts]
+        longest = max(len(tokens) for tokens in own)
+        prefix = DynamicCache()
+        if shared:
+            ids = torch.tensor([list(self._prompts[0][:shared])], device=self._device)
+            self._backbone(input_ids=ids, past_key_values=prefix, use_cache=True)
+        room = longest + self._config.max_new_tokens
+        self._cache = growing_cache(prefix, len(own), room) if shared else DynamicCache()
+        ids = torch.zeros(len(own), longest, dtype=torch.long)
+        mask = torch.zeros(len(own), shared + longest, dtype=torch.long)
+        mask[:, :shared] = 1
+        for row, tokens in enumerate(own):  # padded on the left, so that all rows end together
+            ids[row, longest - len(tokens) :] = torch.tensor(tokens)
+            mask[row, shared + longest - len(tokens) :] = 1
+        self._mask = mask.to(self._device)
+        self._position = self._mask.sum(1)
+        positions = (self._mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
+        output = self._backbone(
+            input_ids=ids.to(self._device),
+            attention_mask=self._mask,
+            position_ids=positions,
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+        if not shared:
+            self._cache = growing_cache(self._cache, len(own), self._config.max_new_tokens)
+        return output.last_hidden_state[:, -1]
+
+    def _advance(self, tokens: Tensor) -> Tensor:
+        """Feed one token a row; returns [B, H]."""
+        self._mask = torch.cat([self._mask, self._mask.new_ones(len(self._mask), 1)], dim=1)
+        output = self._backbone(
+            input_ids=tokens[self._kept][:, None],
+            attention_mask=self._mask,
+            position_ids=self._position[:, None],
+            past_key_values=self._cache,
+            use_cache=True,
+        )
+        self._position = self._position + 1
+        return output.last_hidden_state[:, -1]
+
+    def _draw(self, hidden: Tensor) -> Tensor:
+        """Draw the next token of each row and write it down; returns [B]."""
+        config = self._config
+        logits = (hidden @ self._weight.to(hidden.dtype).T).float()
+        logprobs = torch.log_softmax(logits / (config.temperature or 1.0), dim=-1)
+        if config.temperature == 0:
+            tokens = logits.argmax(dim=-1)
+        else:
+            uniform = torch.tensor([self._draws[row].random() for row in self._rows], device=self._device)
+            tokens = inverse_cdf(restrict(logprobs, top_p=config.top_p, top_k=config.top_k).exp(), uniform)
+        chosen = logprobs.gather(1, tokens[:, None]).squeeze(1).tolist()
+        for row, token, logprob in zip(self._rows, tokens.tolist(), chosen, strict=True):
+            self._completions[row].ids.append(token)
+            self._completions[row].logprobs.append(logprob)
+        return tokens
+
+    def _drop_finished(self) -> None:
+        kept = []
+        for place, row in enumerate(self._rows):
+            completion = self._completions[row]
+            completion.is_finished = self._ends(completion.ids)
+            if not completion.is_finished:
+                kept.append(place)
+        self._kept = torch.tensor(kept, device=self._device, dtype=torch.long)
+        if kept and len(kept) < len(self._rows):
+            keep_rows(self._cache, kept)
+            self._mask, self._position = self._mask[self._kept], self._position[self._kept]
+        self._rows = [self._rows[place] for place in kept]
+
+    def _ends(self, ids: list[int]) -> bool:
+        if ids[-1] == self._tokenizer.eos_token_id:
+            return True
+        if self._is_complete is None:
+            return False
+        return self._is_complete(self._tokenizer.decode(ids))
+
+
+def restrict(logprobs_BV: Tensor, *, top_p: float, top_k: int) -> Tensor:
+    """Log-probs with everything outside the top k, and outside the smallest set of mass `top_p`, at -inf.
+
+    Source: nucleus sampling, Holtzman et al. 2020, arXiv:1904.09751. Not renormalised.
+    """
+    if top_k:
+        least = logprobs_BV.topk(min(top_k, logprobs_BV.shape[1]), dim=-1).values[:, -1:]
+        logprobs_BV = logprobs_BV.masked_fill(logprobs_BV < least, -torch.inf)
+    if top_p < 1:
+        ordered, places = logprobs_BV.sort(dim=-1, descending=True)
+        mass_before = ordered.exp().cumsum(-1) - ordered.exp()
+        ordered = ordered.masked_fill(mass_before >= top_p * ordered.exp().sum(-1, keepdim=True), -torch.inf)
+        logprobs_BV = torch.empty_like(ordered).scatter_(1, places, ordered)
+    return logprobs_BV
+
+
+def inverse_cdf(weights_BV: Tensor, uniform_B: Tensor) -> Tensor:
+    """Draw one index a row in proportion to the weights, from one uniform number in [0, 1) a row; [B], int64."""
+    cumulative = weights_BV.double().cumsum(-1)
+    wanted = uniform_B.double()[:, None] * cumulative[:, -1:]
+    # right: an entry of weight 0 is never drawn, not even by a uniform number of 0
+    return torch.searchsorted(cumulative, wanted, right=True).squeeze(1).clamp(max=weights_BV.shape[1] - 1)

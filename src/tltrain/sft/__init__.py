@@ -1,0 +1,1 @@
+"""Supervised fine-tuning with blocked calls (MAE) and weighted key tokens (PKT)."""

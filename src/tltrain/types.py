@@ -1,0 +1,152 @@
+"""Plain data that every room speaks: tools, calls, messages, trajectories.
+
+Everything here is frozen and built once, at the border (see `formats/`); inside the package it is trusted.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+"""A decoded JSON value. Integers and floats keep their Python types; NaN and infinities do not occur."""
+
+
+class Role(StrEnum):
+    """Who speaks in a message."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+    """Feedback of one tool call."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tool:
+    """One callable tool, as its document describes it to the model."""
+
+    name: str
+    """Any non-empty string; it need not be an identifier (`preferred-routes_get`, `math.factorial`)."""
+    description: str = ""
+    parameters: Mapping[str, Json] = field(default_factory=dict)
+    """JSON Schema of type object; an empty mapping means: no parameters."""
+
+    @property
+    def properties(self) -> Mapping[str, Json]:
+        """Parameter name -> its JSON Schema."""
+        properties = self.parameters.get("properties")
+        return properties if isinstance(properties, Mapping) else {}
+
+    @property
+    def required(self) -> frozenset[str]:
+        """Names of the parameters that every call must give."""
+        required = self.parameters.get("required")
+        return (
+            frozenset(name for name in required if isinstance(name, str)) if isinstance(required, list) else frozenset()
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolCall:
+    """A call that could be read."""
+
+    name: str
+    arguments: Mapping[str, Json] = field(default_factory=dict)
+    raw: str = field(default="", compare=False)
+    """Text as the model wrote it, so that a stricter parser can be replayed on old rollouts; empty if built in code."""
+    id: str | None = field(default=None, compare=False)
+    """Identifier that ties the call to its feedback in the source file, where it has one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MalformedCall:
+    """An attempt at a call that could not be read; kept as data, because it is context and a kind of error."""
+
+    raw: str
+    reason: str
+    """One sentence: what stopped the parser."""
+    id: str | None = field(default=None, compare=False)
+
+
+AnyCall: TypeAlias = ToolCall | MalformedCall
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One message of a conversation."""
+
+    role: Role
+    content: str = ""
+    reasoning: str = ""
+    """Thinking text beside the content; assistant only."""
+    calls: tuple[AnyCall, ...] = ()
+    """Calls of this turn in the order written; assistant only."""
+    call_id: str | None = None
+    """Which call this feedback answers; tool only. None: answered in order."""
+    name: str | None = None
+    """Name of the tool that answers; tool only."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trajectory:
+    """A conversation in which an assistant may call the listed tools."""
+
+    id: str
+    """Unique in its file; errors, verdicts and results name the row by it."""
+    tools: tuple[Tool, ...]
+    messages: tuple[Message, ...]
+    provenance: Mapping[str, Json] = field(default_factory=dict)
+    """Where it comes from: teacher, environment, seed, template, source file. Free-form, kept through every stage."""
+
+
+class CallStep(NamedTuple):
+    """One call of a trajectory with the feedback that answers it."""
+
+    number: int
+    """Position among all calls of the trajectory, from 0; verdicts and masks refer to calls by it."""
+    message: int
+    """Index of the assistant message that holds the call."""
+    position: int
+    """Index of the call in that message's `calls`."""
+    call: AnyCall
+    feedback: str | None
+    """Content of the tool message that answers it; None if nothing does."""
+
+
+def iterate_calls(trajectory: Trajectory) -> Iterator[CallStep]:
+    """Yield every call with its feedback.
+
+    The tool messages that directly follow an assistant message answer its calls: by `call_id` where both sides carry
+    the same one, the rest in order.
+    """
+    number = 0
+    for index, message in enumerate(trajectory.messages):
+        if not message.calls:
+            continue
+        answers = _answers_to(message.calls, trajectory.messages[index + 1 :])
+        for position, (call, feedback) in enumerate(zip(message.calls, answers, strict=True)):
+            yield CallStep(number, index, position, call, feedback)
+            number += 1
+
+
+def _answers_to(calls: tuple[AnyCall, ...], following: tuple[Message, ...]) -> list[str | None]:
+    replies: list[Message] = []
+    for message in following:
+        if message.role is not Role.TOOL:
+            break
+        replies.append(message)
+    answers: list[str | None] = [None] * len(calls)
+    unmatched: list[Message] = []
+    positions: dict[str | None, int] = {call.id: position for position, call in enumerate(calls) if call.id is not None}
+    for reply in replies:
+        position = positions.get(reply.call_id)
+        if position is None or answers[position] is not None:
+            unmatched.append(reply)
+        else:
+            answers[position] = reply.content
+    for reply in unmatched:
+        if None not in answers:
+            break
+        answers[answers.index(None)] = reply.content
+    return answers

@@ -1,0 +1,114 @@
+import math
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tltrain.benches import statistics
+from tltrain.benches.statistics import bootstrap_interval, paired_difference
+from tltrain.errors import DataError, UsageError
+
+
+def test_interval_of_a_share_is_that_of_the_binomial():
+    # 50 of 100 right: a resampled share is Binomial(100, 0.5) / 100, whose 2.5% and 97.5% points are 40 and 60
+    interval = bootstrap_interval([1.0] * 50 + [0.0] * 50, num_resamples=20_000, seed=0)
+    assert (interval.mean, interval.low, interval.high, interval.n) == (0.5, 0.4, 0.6, 100)
+
+
+def test_agrees_with_resampling_written_out():
+    generator = random.Random(1)
+    values = [generator.gauss(3, 2) for _ in range(40)]
+    means = sorted(math.fsum(generator.choices(values, k=40)) / 40 for _ in range(20_000))
+    interval = bootstrap_interval(values, num_resamples=20_000, seed=2)
+    # the spread of the mean is 2 / sqrt(40) = 0.3; a tail point out of 20,000 is good to about 0.3 * 0.02
+    assert interval.mean == pytest.approx(math.fsum(values) / 40)
+    assert interval.low == pytest.approx(means[500], abs=0.025)
+    assert interval.high == pytest.approx(means[19_500], abs=0.025)
+
+
+def test_covers_the_truth_about_as_often_as_it_says():
+    # 400 experiments of 60 throws of a coin with 0.3; the percentile interval is known to be a little narrow
+    throws = np.random.default_rng(0).random((400, 60)) < 0.3
+    intervals = [bootstrap_interval(list(row.astype(float)), confidence=0.9, seed=i) for i, row in enumerate(throws)]
+    assert 0.85 <= np.mean([interval.low <= 0.3 <= interval.high for interval in intervals]) <= 0.95
+
+
+def test_none_is_left_out_and_counted():
+    interval = bootstrap_interval([1.0, None, 0.0, None, True], seed=0)
+    assert interval.mean == pytest.approx(2 / 3)
+    assert (interval.n, interval.num_missing) == (3, 2)
+
+
+def test_zero_is_measured():
+    interval = bootstrap_interval([0.0, False], seed=0)
+    assert (interval.mean, interval.low, interval.high, interval.n, interval.num_missing) == (0, 0, 0, 2, 0)
+
+
+@pytest.mark.parametrize("values", [[], [None, None]])
+def test_never_over_zero_cases(values):
+    with pytest.raises(DataError, match=f"none of {len(values)} cases"):
+        bootstrap_interval(values, seed=0)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_values_that_are_not_finite_are_named(value):
+    with pytest.raises(DataError, match="value 2 is"):
+        bootstrap_interval([1.0, None, value], seed=0)
+
+
+@pytest.mark.parametrize("options", [{"confidence": 0.0}, {"confidence": 95}, {"num_resamples": 0}])
+def test_options_out_of_range_are_named(options):
+    with pytest.raises(UsageError, match=f"{next(iter(options))}="):
+        bootstrap_interval([1.0], seed=0, **options)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=30), st.integers(0, 2**31))
+def test_laws(values, seed):
+    interval = bootstrap_interval(values, num_resamples=200, seed=seed)
+    slack = 1e-9 * max(1.0, max(map(abs, values)))
+    assert min(values) - slack <= interval.low <= interval.high <= max(values) + slack
+    assert interval.mean == pytest.approx(math.fsum(values) / len(values), rel=1e-9, abs=slack)
+    assert bootstrap_interval(values[::-1], num_resamples=200, seed=seed) == interval
+    same = bootstrap_interval([values[0]] * len(values), num_resamples=200, seed=seed)
+    assert same.low == same.mean == same.high
+
+
+def test_higher_confidence_is_wider_and_seeds_differ():
+    values = [random.Random(0).random() for _ in range(7)] + [0.3, 0.9, 0.1]
+    narrow, wide = (bootstrap_interval(values, confidence=c, seed=0) for c in (0.5, 0.99))
+    assert wide.low < narrow.low < narrow.high < wide.high
+    assert bootstrap_interval(values, seed=1) != bootstrap_interval(values, seed=2)
+
+
+def test_blocks_change_nothing(monkeypatch):
+    values = [0.1, 0.2, 0.4, 0.8]
+    whole = bootstrap_interval(values, num_resamples=1001, seed=3)
+    monkeypatch.setattr(statistics, "_MAX_COUNTS_AT_ONCE", 40)  # 10 resamples at a time, the last block of 1
+    assert bootstrap_interval(values, num_resamples=1001, seed=3) == whole
+
+
+def test_pairs_cancel_what_makes_a_case_hard():
+    # second is always 0.1 below first, though cases differ by up to 9: every resampled difference is 0.1
+    first = [float(i % 10) for i in range(50)]
+    second = [x - 0.1 for x in first]
+    interval = paired_difference(first, second, seed=0)
+    assert (interval.mean, interval.low, interval.high) == pytest.approx((0.1, 0.1, 0.1), abs=1e-12)
+
+
+def test_paired_difference_by_hand():
+    # pairs (1, 0) and (1, 1) and (0, 1) and (1, 0) count: 1 + 0 - 1 + 1 = 1, over 4
+    first, second = [1, 1, 0, 1, None, 1], [0, True, 1, 0, 1, None]
+    interval = paired_difference(first, second, seed=0)
+    assert (interval.mean, interval.n, interval.num_missing) == (0.25, 4, 2)
+    swapped = paired_difference(second, first, seed=0)
+    assert swapped.mean == -0.25
+
+
+def test_pairs_need_the_same_cases():
+    with pytest.raises(DataError, match="first has 1 cases, second has 2"):
+        paired_difference([1.0], [1.0, 0.0], seed=0)
+    with pytest.raises(DataError, match="none of 2 cases"):
+        paired_difference([1.0, None], [None, 0.0], seed=0)
