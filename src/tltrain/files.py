@@ -210,6 +210,15 @@ def _line_hint(line: bytes) -> str:
     return ""
 
 
+def encode_line(row: Mapping[str, Any]) -> str:
+    """One row of a JSON Lines file with its line end.
+
+    Raises:
+        ValueError: the row holds NaN or an infinity.
+    """
+    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Json] | DataError]]:
     """Stream (line number from 1, object) of a JSON Lines file; a bad line yields its `DataError` as a value.
 
@@ -243,8 +252,7 @@ class JsonLinesWriter:
         Raises:
             ValueError: the row holds NaN or an infinity; nothing is written.
         """
-        text = json.dumps(row, ensure_ascii=False, allow_nan=False)
-        self._file.write(text.encode() + b"\n")
+        self._file.write(encode_line(row).encode())
         self._file.flush()
 
     def close(self) -> None:

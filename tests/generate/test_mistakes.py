@@ -82,6 +82,16 @@ def test_impossible_mistakes_are_none(kind, tools):
     assert propose_mistake(kind, Scene(right=ToolCall(name="ping"), tools=tools), random.Random(0)) is None
 
 
+def test_a_renamed_parameter_never_hits_another_one_of_the_tool():
+    names = ("event_id", "id", "event", "eventId", "event_id_value")
+    tool = Tool(name="ping", parameters={"type": "object", "properties": {name: {} for name in names}})
+    scene = Scene(right=ToolCall(name="ping", arguments={"event_id": "e1"}), tools=(tool,))
+    rng = random.Random(0)
+    calls = [propose_mistake(CallError.PARAM_HALLUCINATED, scene, rng) for _ in range(40)]
+    assert None in calls
+    assert all(set(call.arguments) - set(names) for call in calls if call is not None)
+
+
 def test_scalars_of_a_result():
     value = [{"id": "e1", "n": 2, "free": True, "tags": ["x", None, 1.5]}, "end"]
     assert scalars_of(value) == ("e1", 2, "x", 1.5, "end")

@@ -71,11 +71,18 @@ class RuleBook:
             reading_tools=self.reading_tools,
         )
 
-    def name_kind(self, text: str, words: Collection[str]) -> Rule | None:
-        """The first rule that names the kind of a text known to be an error; None: uncategorised."""
+    def name_kind(self, text: str, words: Collection[str], *, is_weak: bool) -> Rule | None:
+        """The first rule that names the kind of a text known to be an error.
+
+        Args:
+            text: the error's own words.
+            words: of the tool's name.
+            is_weak: ask the rules of reach naming, instead of all others.
+        """
         for rule in self.rules:
             is_named = rule.label is VerdictLabel.ERROR and rule.kind is not FeedbackKind.UNCATEGORISED
-            if is_named and rule.applies_to(words) and rule.pattern.search(text):
+            is_asked = is_named and (rule.reach is Reach.NAMING) is is_weak
+            if is_asked and rule.applies_to(words) and rule.pattern.search(text):
                 return rule
         return None
 

@@ -138,7 +138,8 @@ class _Reader:
     def _read_string(self) -> str:
         start = _STRING_START.match(self.text, self.position)
         assert start is not None
-        quote, position, parts = start[1], start.end(), []
+        quote, position = start[1], start.end()
+        parts: list[str] = []
         while position < len(self.text):
             character = self.text[position]
             if character == quote:

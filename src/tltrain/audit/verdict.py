@@ -59,3 +59,22 @@ class Verdict:
     start: int = 0
     """Character offset of the evidence in the feedback."""
     end: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CallVerdict:
+    """The verdict on one call of one trajectory."""
+
+    trajectory: str
+    """Id of the trajectory."""
+    number: int
+    """Of the call in its trajectory, as `types.CallStep` counts."""
+    tool: str
+    """Name of the called tool; empty if the call cannot be read that far."""
+    source: str
+    """Teacher and environment that the trajectory comes from."""
+    verdict: Verdict
+    feedback: str | None = None
+    """Text that was judged; not kept in files, which refer to it by offsets."""
+    truth: str | None = None
+    """`right`, the kind of the error, or `silent:<CallError>`; None: not known."""

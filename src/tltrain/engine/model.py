@@ -4,23 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from tltrain.engine.embedded import NAME, cache_folder, convert_gguf, embedded_model
+from tltrain.engine.settings import LoraConfig
 from tltrain.errors import ModelError
 from tltrain.files import atomic_folder, hash_file
-
-
-class LoraConfig(BaseModel):
-    """Low-rank adapters on every linear layer of the transformer blocks (Hu et al. 2021, arXiv:2106.09685)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rank: int = Field(default=16, ge=1)
-    alpha: float = Field(default=32.0, gt=0)
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    target: str = "all-linear"
-    """peft's `target_modules`: "all-linear" or a regular expression over module names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

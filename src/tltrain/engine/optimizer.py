@@ -2,28 +2,13 @@
 
 import math
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
+from tltrain.engine.settings import OptimizerConfig
 from tltrain.errors import TltrainError
-
-
-class OptimizerConfig(BaseModel):
-    """AdamW with warm-up and a schedule; defaults of the paper's script but for the rate, which is per model."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    learning_rate: float = Field(gt=0)
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_ratio: float = Field(default=0.01, ge=0, lt=1)
-    """Share of all steps over which the rate rises from 0."""
-    weight_decay: float = Field(default=0.01, ge=0)
-    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
-    adam_beta2: float = Field(default=0.95, ge=0, lt=1)
-    max_grad_norm: float = Field(default=1.0, gt=0)
 
 
 class StepOutcome(NamedTuple):

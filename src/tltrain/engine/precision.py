@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Literal
 
-Precision = Literal["auto", "float32", "bfloat16"]
+from tltrain.engine.settings import Precision
 
 
 @cache

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tltrain.errors import DataError
-from tltrain.files import check_file, decode_json, decode_line, json_type, read_lines, write_text_atomic
+from tltrain.files import check_file, decode_json, decode_line, encode_line, json_type, read_lines, write_text_atomic
 from tltrain.types import AnyCall, Json, MalformedCall, Message, Role, Tool, ToolCall, Trajectory
 
 _ROLES = {role.value: role for role in Role} | {"developer": Role.SYSTEM, "function": Role.TOOL}
@@ -80,7 +80,7 @@ def read_trajectories(path: Path, *, quarantine: Path | None = None, strict: boo
     if quarantine is not None:
         quarantine.unlink(missing_ok=True)
         if bad:
-            write_text_atomic(quarantine, "".join(_line(_quarantined(row)) for row in bad))
+            write_text_atomic(quarantine, "".join(encode_line(_quarantined(row)) for row in bad))
     if not trajectories:
         listed = f"; all are listed in {quarantine}" if quarantine else ""
         raise DataError(f"{path}: none of {len(bad)} rows can be read{listed}. First: {bad[0].reason}")
@@ -119,11 +119,7 @@ def iterate_trajectories(path: Path) -> Iterator[Trajectory | BadRow]:
 
 def write_trajectories(path: Path, trajectories: Sequence[Trajectory]) -> None:
     """Write a JSON Lines file, whole or not at all."""
-    write_text_atomic(path, "".join(_line(row_from_trajectory(trajectory)) for trajectory in trajectories))
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text_atomic(path, "".join(encode_line(row_from_trajectory(trajectory)) for trajectory in trajectories))
 
 
 def _quarantined(row: BadRow) -> dict[str, Json]:

@@ -58,8 +58,8 @@ class Job:
 def generate(config: GenerateConfig, out: Path, *, progress: Progress | None = None) -> GenerateResult:
     """Make a data set in the folder `out`; a run that was killed goes on where it stopped.
 
-    Finished trajectories wait in `out/partial.jsonl` until all are done; tasks that failed are tried again then.
-    Equal configs give equal files with the scripted teacher.
+    Finished trajectories are kept in `out/partial.jsonl` until every task is done; where some have failed the file
+    stays, and running again tries those alone. Equal configs give equal files with the scripted teacher.
 
     Args:
         config: what to make.
@@ -78,7 +78,8 @@ def generate(config: GenerateConfig, out: Path, *, progress: Progress | None = N
         train = workshop.perform(train_jobs, _make_teacher(config), num_parallel)
         test = workshop.perform(test_jobs, ScriptedTeacher(), num_parallel=1)
         result = _write(out, config, train, test, workshop.failures)
-        finished.remove()
+        if not workshop.failures:
+            finished.remove()
     return result
 
 

@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 
 from jinja2 import TemplateError
 
-from tltrain.errors import DataError
+from tltrain.errors import DataError, ModelError
 from tltrain.syntax import CallSyntax
 from tltrain.types import Message, Role, Tool, ToolCall
 
@@ -57,14 +57,18 @@ def chat_text(
         add_generation_prompt: end with what makes the assistant write.
 
     Raises:
-        DataError: there is no message, or the template refuses them.
+        DataError: there is no message, or the template refuses them or the tools.
+        ModelError: the tokenizer has no chat template.
     """
+    if not tokenizer.chat_template:
+        raise ModelError("the tokenizer has no chat template; give it one with ensure_tool_template")
     if not messages:
         raise DataError("no message stands before the assistant's first; begin with what the user says")
     try:
         text: str = tokenizer.apply_chat_template(
             list(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=add_generation_prompt
         )
-    except TemplateError as error:
-        raise DataError(f"the chat template refuses the messages: {error}") from error
+    except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+        # A template is a program; what it does with an odd tool schema or a missing field may fail in any way.
+        raise DataError(f"the chat template refuses the messages or tools: {error}") from error
     return text

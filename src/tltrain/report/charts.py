@@ -207,8 +207,8 @@ def plot_scores(
         for x, score in shown:
             top = _plot_interval(axes, x, score)
             if len(stages) <= 4:
-                axes.text(x, top + 1.5, f"{score.mean:.0f}", ha="center", va="bottom", fontsize="small")
-    axes.set_xticks(range(len(metrics)), [printable(metric) for metric in metrics])
+                axes.text(x, top + 1.5, f"{score.mean:.0f}", ha="center", va="bottom", fontsize="x-small")
+    axes.set_xticks(range(len(metrics)), metrics)
     axes.set_ylim(0, 108)
     axes.set_yticks(range(0, 101, 25))
     axes.set_ylabel("percent")

@@ -39,10 +39,10 @@ function showTokens(data) {
       context.title = `${piece[1]} tokens of context, not trained`;
       return context;
     }
-    const [text, weight, isKey, isBlocked] = piece;
-    const token = element("span", "token" + (isKey ? " key" : "") + (isBlocked ? " blocked" : ""), text.replace(/\n/g, "↵\n"));
+    const [text, weight, kind, isBlocked] = piece;
+    const token = element("span", "token" + (kind === "key" ? " key" : "") + (isBlocked ? " blocked" : ""), text.replace(/\n/g, "↵\n"));
     token.style.setProperty("--w", shade(weight).toFixed(2));
-    token.title = isBlocked ? "wrong call, not trained" : `weight ${weight}${isKey ? ", key token" : ""}`;
+    token.title = isBlocked ? "wrong call, not trained" : `weight ${weight}, ${kind === "key" ? "key token" : kind}`;
     return token;
   }
 

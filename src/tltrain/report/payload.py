@@ -84,7 +84,7 @@ def _interest(answers: Sequence[Case | None]) -> int:
     """Rank of a case for readers: 0 if first and last stage differ, 1 if the last is wrong, 2 otherwise."""
     first, last = answers[0], answers[-1]
     if first is not None and last is not None and first.is_right is not last.is_right:
-        return 0
+        return 2
     return 1 if last is None or not last.is_right else 2
 
 
@@ -115,7 +115,7 @@ def build_tokens(samples: Sequence[Sample], *, max_bytes: int = MAX_TOKENS_BYTES
     Returns:
         total: number of samples before any was left out; max_weight: largest weight of all, at least 1; samples: each
         {id, calls: [[number, num_key, num_nonkey, weight, blocked]], pieces}, where a piece is [text, number of
-        tokens] for context and [text, weight, is_key, is_blocked] for a token of the model's own.
+        tokens] for context and [text, weight, kind, 1 if blocked] for a token of the model's own.
     """
     shown: list[Json] = []
     room = max_bytes
@@ -149,14 +149,9 @@ def _pack_tokens(tokens: Sequence[Token]) -> list[Json]:
             context.append(token.text)
         else:
             close_context()
-            pieces.append([token.text, round(token.weight, 3), int(is_key(token)), int(token.blocked)])
+            pieces.append([token.text, round(token.weight, 3), token.kind, int(token.blocked)])
     close_context()
     return pieces
-
-
-def is_key(token: Token) -> bool:
-    """Whether the token decides which tool is chosen."""
-    return token.kind.startswith("key")
 
 
 def _clip_middle(text: str) -> str:

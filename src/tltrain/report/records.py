@@ -109,6 +109,7 @@ class Token(Record):
     weight: float = 0.0
     """Weight of its loss; 0 is not trained."""
     kind: Text = ""
+    """What it is a part of, in the words of `render.tokens_view.TokenKind`; `key` decides which tool is called."""
     blocked: bool = False
     """Part of a wrong call, which is context only."""
 

@@ -159,7 +159,8 @@ def describe_change(data: RunData) -> str:
     first, last = row.scores[0], row.scores[-1]
     if first.mean is None or last.mean is None or len(row.scores) < 2:
         return ""
-    return f"{row.metric.meaning.capitalize()} went from {first.mean:.1f}% to {last.mean:.1f}%."
+    before, after = data.stages[0].name, data.stages[-1].name
+    return f"{row.metric.meaning.capitalize()} went from {first.mean:.1f}% ({before}) to {last.mean:.1f}% ({after})."
 
 
 def mean_reward(data: RunData, *, share: float = 0.1) -> tuple[float | None, float | None]:

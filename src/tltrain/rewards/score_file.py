@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from tltrain.errors import DataError
 from tltrain.files import read_json_lines
@@ -29,8 +29,8 @@ def score_file(path: Path, syntax: str = "python", table: RewardTable = PAPER_TA
         table: what each error is worth.
 
     Yields:
-        {id, reward, kind, breakdown}, or {id, line, error} for a row that cannot be scored. A row without an id is named
-        by its line number.
+        {id, reward, kind, breakdown}, or {id, line, error} for a row that cannot be scored. A row without an id is
+        named by its line number.
 
     Raises:
         DataError: the file as a whole cannot be read.
@@ -69,16 +69,16 @@ def summarize(results: Iterable[Mapping[str, Json]]) -> dict[str, Json]:
     """Counts over what `score_file` yields: rows, rows without a score, mean reward (null over none), rows by kind."""
     rewards: list[float] = []
     kinds: Counter[str] = Counter()
-    num_errors = 0
+    num_rows = 0
     for result in results:
-        if "error" in result:
-            num_errors += 1
-        else:
-            rewards.append(float(str(result["reward"])))
+        num_rows += 1
+        value = result.get("reward")
+        if isinstance(value, int | float):
+            rewards.append(value)
             kinds[str(result["kind"])] += 1
     return {
-        "num_rows": len(rewards) + num_errors,
-        "num_errors": num_errors,
+        "num_rows": num_rows,
+        "num_errors": num_rows - len(rewards),
         "mean_reward": math.fsum(rewards) / len(rewards) if rewards else None,
         "kinds": dict(kinds.most_common()),
     }
@@ -96,6 +96,13 @@ class _ToolEntry(BaseModel):
     @classmethod
     def _unwrap(cls, entry: object) -> object:
         return entry.get("function", entry) if isinstance(entry, dict) else entry
+
+    @field_validator("params", "parameters")
+    @classmethod
+    def _check_schema(cls, given: object) -> object:
+        if isinstance(given, dict) and given and "properties" not in given and given.get("type") != "object":
+            raise ValueError("an object here is a JSON Schema, which has 'properties'")
+        return given
 
     def to_tool(self) -> Tool:
         given = self.params if self.params is not None else self.parameters

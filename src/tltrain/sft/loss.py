@@ -4,21 +4,12 @@ Axes: N = target token.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from tltrain.render.conversation import RenderedTrajectory
-
-Normalisation = Literal["turn", "step", "token"]
-"""What the weighted sum over a step is divided by:
-
-- turn: each trained turn by the sum of its own weights, then the mean over turns. The released code of TL-Training,
-  whose samples are single turns: sum(w nll) / sum(w), averaged over samples.
-- step: the sum of all weights of the step.
-- token: the number of trained tokens of the step, so that weights over 1 also raise the step's share.
-"""
+from tltrain.render.rendered import RenderedTrajectory
+from tltrain.sft.config import Normalisation
 
 
 def loss_coefficients(step: Sequence[RenderedTrajectory], normalisation: Normalisation) -> list[list[float]]:

@@ -67,8 +67,8 @@ def _read_attempts(text: str) -> Iterator[_Attempt]:
         except UnreadableError as error:
             ending = _END_OF_BROKEN.search(text, start + len(OPEN))
             assert ending is not None, "the pattern matches at the end"
-            # In a string that is still open, the closing tag is but a part of the string.
-            is_closed = ending.group() == CLOSE and error.position < len(text)
+            # A closing tag before that position is but a part of a string.
+            is_closed = ending.group() == CLOSE and ending.start() >= error.position
             attempt = _broken(text, start, ending.end(), error.reason, is_closed=is_closed)
         yield attempt
         start = text.find(OPEN, attempt.spans.call.end)

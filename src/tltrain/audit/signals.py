@@ -1,0 +1,344 @@
+"""What the fields of an answer's outer object say: errors, statuses, flags, and where the payload lies.
+
+Keys are compared folded: lower case, letters and digits only, so that `errorMessage`, `error_message` and
+`Error-Message` are one.
+"""
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple
+
+from tltrain.types import Json
+
+Object = Mapping[str, Json]
+
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text, as a set."""
+    return frozenset(text.split())
+
+
+_PLURAL_ERROR_KEYS = word_set(
+    "errors exceptions failures faults errormessages validationerrors fielderrors formerrors errorlist"
+)
+_ERROR_CODE_KEYS = word_set("errorcode errcode errno errornumber errornum faultcode")
+ERROR_KEYS = (
+    _PLURAL_ERROR_KEYS
+    | _ERROR_CODE_KEYS
+    | word_set(
+        "error err errmsg errmessage errormsg errormessage errortext errordescription errordetail errordetails "
+        "errorinfo errorreason errortype errorname exception exceptionmessage exceptiontype fault faultstring "
+        "failurereason failuremessage failreason failedreason apierror errorresponse"
+    )
+)
+MESSAGE_KEYS = word_set("message msg detail details reason info notice statusmessage statustext hint")
+STATUS_KEYS = word_set("status statuscode httpstatus httpstatuscode httpcode responsecode respcode cod responsestatus")
+SUCCESS_KEYS = word_set("success ok succeeded successful issuccess issuccessful wassuccessful succeed")
+FAILURE_KEYS = word_set("iserror haserror haserrors error errors failed isfailed failure timedout")
+EXIT_KEYS = word_set("exitcode returncode exitstatus exit rc")
+ANSWER_KEYS = word_set("response result output observation toolresult returnvalue responsebody apiresponse")
+"""Fields that hold the tool's own answer, whatever stands beside them."""
+PAYLOAD_KEYS = ANSWER_KEYS | word_set(
+    "data content text value answer body payload results reply return stdout stderr meta status header items"
+)
+"""Fields that hold the answer where nothing but envelope stands beside them."""
+_CONTENT_KEYS = (
+    "title",
+    "name",
+    "text",
+    "content",
+    "contents",
+    "query",
+    "summary",
+    "headline",
+    "snippet",
+    "description",
+    "body",
+)
+"""Ends of keys that hold what somebody wrote, not what the service says."""
+_ENVELOPE_KEYS = (
+    ERROR_KEYS
+    | MESSAGE_KEYS
+    | STATUS_KEYS
+    | SUCCESS_KEYS
+    | FAILURE_KEYS
+    | EXIT_KEYS
+    | PAYLOAD_KEYS
+    | word_set(
+        "code type title instance jsonrpc timestamp time date path requestid traceid correlationid method url "
+        "documentationurl docurl docs help helpurl moreinfo retryafter severity level version apiversion stack "
+        "stacktrace trace cause innererror extensions locations param target category outcome state tool toolname "
+        "function action resource resourcetype resultcode duration elapsed"
+    )
+)
+_BLANK_WORDS = word_set("none null nil no n/a na false ok success noerror no_error nothing [] {} - 200 undefined") | {
+    "",
+    "no error",
+    "no errors",
+    "no issues",
+    "none found",
+    "not applicable",
+}
+_OK_WORDS = word_set("ok success successful succeeded completed complete done true created accepted")
+_FAIL_WORDS = word_set(
+    "error errored failed failure fail ko nok denied rejected invalid unauthorized unauthenticated forbidden notfound "
+    "timeout timedout exception unavailable badrequest requestdenied permissiondenied resourceexhausted overquerylimit "
+    "invalidrequest invalidargument internalerror servererror notok unsuccessful declined aborted unknownerror fatal "
+    "overdailylimit conflict"
+)
+_FAIL_CODE = re.compile(
+    r"error|invalid|denied|fail|not_?found|unauthori|unauthen|forbidden|exceed|throttl|unavailable|time_?out|expired|"
+    r"missing|unsupported|conflict|already|bad_?request|exception|limit|quota|unknown|nosuch|^ERR|required|mismatch",
+    re.IGNORECASE,
+)
+_EXCEPTION_NAME = re.compile(r"(?:Exception|Error|Fault)$")
+_INSPECTING = word_set(
+    "lint validate validator check checker analyze analyse analyzer compile test tests log logs error errors exception "
+    "exceptions diagnose diagnostics scan monitor audit review inspect debug verify spellcheck grammar health"
+)
+"""Words of tools whose very result may be a list of errors."""
+_ASKING = word_set(
+    "is has check can are does verify validate test compare exists contains should get list search find fetch read "
+    "show lookup query retrieve status describe view"
+)
+"""Words of tools that ask about the world, so that `false` and `failed` are answers."""
+
+
+class Signal(NamedTuple):
+    """A field that says the call failed."""
+
+    proof: str
+    """Name of the rule."""
+    key: str
+    value: Json
+    status: int | None = None
+    """HTTP status, where the field holds one."""
+    is_weak: bool = False
+    """True where the field can be read both ways."""
+
+
+def fold(key: str) -> str:
+    """A key in lower case, letters and digits only."""
+    return "".join(character for character in key.lower() if character.isalnum())
+
+
+def is_blank(value: Json) -> bool:
+    """True for values that say nothing: null, empty, zero, and words like `none`; also containers of only such."""
+    match value:
+        case None | False:
+            return True
+        case bool():
+            return False
+        case str():
+            word = value.strip().strip(".!").lower()
+            return word in _BLANK_WORDS or not word.strip("0")
+        case int() | float():
+            return value == 0
+        case Mapping():
+            return all(is_blank(item) for item in value.values())
+    return all(is_blank(item) for item in value)
+
+
+def is_envelope(answer: Object) -> bool:
+    """True if whatever the object says stands in fields that any service may have, none of them its own."""
+    keys = {fold(key) for key, value in answer.items() if value not in (None, "", [], {})}
+    return keys <= _ENVELOPE_KEYS | ({"id"} if "jsonrpc" in keys else set())
+
+
+def says_ok(answer: Object) -> bool:
+    """True if a success flag, a 2xx status or a word like `ok` says that the call went well."""
+    for key, value in answer.items():
+        folded = fold(key)
+        if folded in SUCCESS_KEYS and (value is True or _word(value) == "true"):
+            return True
+        if folded in STATUS_KEYS | {"code", "resultcode"}:
+            status = _status(value)
+            if (status is not None and 200 <= status < 300) or _word(value) in _OK_WORDS:
+                return True
+        if folded in EXIT_KEYS and value == 0 and not isinstance(value, bool):
+            return True
+    return False
+
+
+def find_failures(answer: Object, words: Collection[str]) -> Iterator[Signal]:
+    """Yield every field that says that the call failed.
+
+    Args:
+        answer: the object.
+        words: of the tool's name, see `split_name`.
+    """
+    envelope = is_envelope(answer)
+    keys = {fold(key) for key in answer}
+    for key, value in answer.items():
+        folded = fold(key)
+        signal = (
+            _flag(folded, key, value, keys)
+            or _error_field(folded, key, value, envelope=envelope, keys=keys, words=words)
+            or _status_code(folded, key, value, envelope=envelope, keys=keys)
+            or _status_word(folded, key, value, envelope=envelope, words=words)
+            or _exit_code(folded, key, value)
+            or _outcome(folded, key, value, answer, words)
+        )
+        if signal:
+            yield signal
+
+
+def _flag(folded: str, key: str, value: Json, keys: Collection[str]) -> Signal | None:
+    is_count = not isinstance(value, bool) and not {"failed", "failures", "total", "errors", "failure"}.isdisjoint(keys)
+    if folded in SUCCESS_KEYS and not is_count and (value is False or value == 0 or _word(value) in {"false", "no"}):
+        return Signal("success_false", key, value)
+    if folded in FAILURE_KEYS and (value is True or _word(value) == "true"):
+        return Signal("failure_flag", key, value)
+    return None
+
+
+def _error_field(
+    folded: str, key: str, value: Json, *, envelope: bool, keys: Collection[str], words: Collection[str]
+) -> Signal | None:
+    is_failure_text = folded.endswith("failure") and isinstance(value, str)
+    if (folded not in ERROR_KEYS and not is_failure_text) or is_blank(value) or isinstance(value, bool):
+        return None
+    number = _number(value)
+    if number is not None:
+        status = _http_failure(number)
+        is_measured = not number.is_integer() or (folded in _PLURAL_ERROR_KEYS and status is None)
+        if is_measured or (folded not in _ERROR_CODE_KEYS and not envelope and status is None):
+            return None
+        return Signal("error_field", key, value, status)
+    if not isinstance(value, str):
+        leaves = [leaf for leaf in iterate_leaves(value) if not is_blank(leaf)]
+        if all(isinstance(leaf, float) and not leaf.is_integer() for leaf in leaves):
+            return None
+        if folded in _PLURAL_ERROR_KEYS and not _INSPECTING.isdisjoint(words):
+            is_result = not {"valid", "isvalid", "passed"}.isdisjoint(keys) or not {"log", "logs", "errors"}.isdisjoint(
+                words
+            )
+            return None if is_result else Signal("errors_of_an_inspection", key, value, is_weak=True)
+    return Signal("error_field", key, value, next(_statuses_within(value), None))
+
+
+def _statuses_within(value: Json) -> Iterator[int]:
+    """HTTP statuses in the fields of an error object."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if fold(key) in STATUS_KEYS | {"code"}:
+                status = _status(item)
+                if status is not None and 400 <= status < 600:
+                    yield status
+
+
+def _status_code(folded: str, key: str, value: Json, *, envelope: bool, keys: Collection[str]) -> Signal | None:
+    status = _status(value)
+    if folded in STATUS_KEYS and status is not None and 400 <= status < 600:
+        return Signal("status_code", key, value, status)
+    if folded not in {"code", "resultcode"} or not envelope:
+        return None
+    if status is not None:
+        if 400 <= status < 600:
+            return Signal("code", key, value, status)
+        is_grpc = 1 <= status <= 16 and {"details", "message"} <= set(keys)
+        return Signal("code", key, value) if status < 0 or is_grpc else None
+    if isinstance(value, str) and len(value) <= 60 and _FAIL_CODE.search(value) and _word(value) not in _OK_WORDS:
+        return Signal("code", key, value)
+    return None
+
+
+def _status_word(folded: str, key: str, value: Json, *, envelope: bool, words: Collection[str]) -> Signal | None:
+    if not isinstance(value, str) or len(value) > 80:
+        return None
+    if folded in {"type", "name", "class", "exceptiontype"}:
+        is_named = _EXCEPTION_NAME.search(value) or fold(value) == "error"
+        return Signal("exception_type", key, value) if is_named and (envelope or key == "__type") else None
+    if folded not in {"status", "state", "result", "outcome", "level", "responsestatus", "statustext"}:
+        return None
+    if fold(value) not in _FAIL_WORDS:
+        return None
+    if envelope:
+        return Signal("status_word", key, value)
+    # the state of a thing: an answer to who asked for it, perhaps a failure to who tried to change it
+    return None if words and not _ASKING.isdisjoint(words) else Signal("status_word", key, value, is_weak=True)
+
+
+def _exit_code(folded: str, key: str, value: Json) -> Signal | None:
+    if folded in EXIT_KEYS and isinstance(value, int) and not isinstance(value, bool) and value != 0:
+        return Signal("exit_code", key, value)
+    return None
+
+
+def _outcome(folded: str, key: str, value: Json, answer: Object, words: Collection[str]) -> Signal | None:
+    """`{"authentication_status": false}` from `authenticate`: the deed that the tool is named after did not happen."""
+    if value is not False or not _ASKING.isdisjoint(words):
+        return None
+    is_named_after = any(len(word) >= 4 and folded.startswith(word[: max(4, len(word) - 2)]) for word in words)
+    if is_named_after or (folded.endswith("status") and len(answer) == 1):
+        return Signal("outcome_false", key, value)
+    return None
+
+
+def single_text(answer: Object) -> tuple[str, str] | None:
+    """Key and text of an object that holds nothing but one short text which is no title or content."""
+    if len(answer) != 1:
+        return None
+    ((key, value),) = answer.items()
+    is_notice = isinstance(value, str) and len(value) <= 300 and not fold(key).endswith(_CONTENT_KEYS)
+    return (key, value) if is_notice and isinstance(value, str) else None
+
+
+def has_unknown_code(answer: Object) -> bool:
+    """True for an application's own non-zero code that neither the web nor a word explains."""
+    if not is_envelope(answer) or any(fold(key) == "data" and not is_blank(value) for key, value in answer.items()):
+        return False
+    codes = [_status(value) for key, value in answer.items() if fold(key) in {"code", "resultcode"}]
+    return any(code is not None and code != 0 and not 100 <= code < 400 for code in codes)
+
+
+def collect_texts(value: "Json | Object", *, is_inside: bool = False) -> Iterator[str]:
+    """The texts by which a failed answer explains itself: everything in error fields, messages, titles and codes."""
+    if isinstance(value, str):
+        if is_inside and value.strip():
+            yield value
+    elif isinstance(value, Mapping):
+        for wanted in (ERROR_KEYS, MESSAGE_KEYS | PAYLOAD_KEYS, frozenset({"title", "type", "code"})):
+            for key, item in value.items():
+                folded = fold(key)
+                rest = folded not in ERROR_KEYS | MESSAGE_KEYS | PAYLOAD_KEYS and wanted is not ERROR_KEYS
+                if folded in wanted or folded.endswith("failure") or (is_inside and rest):
+                    yield from collect_texts(item, is_inside=True)
+    elif isinstance(value, list):
+        for item in value[:20]:
+            yield from collect_texts(item, is_inside=is_inside)
+
+
+def iterate_leaves(value: Json) -> Iterator[Json]:
+    """All scalars inside a value."""
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from iterate_leaves(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from iterate_leaves(item)
+    else:
+        yield value
+
+
+def _word(value: Json) -> str:
+    return value.strip().lower() if isinstance(value, str) else ""
+
+
+def _number(value: Json) -> float | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return float(value) if abs(value) < 1e300 else None
+    if isinstance(value, str) and re.fullmatch(r"\s*-?\d{1,12}(?:\.\d{1,12})?\s*", value):
+        return float(value)
+    return None
+
+
+def _status(value: Json) -> int | None:
+    number = _number(value)
+    return int(number) if number is not None and number.is_integer() else None
+
+
+def _http_failure(number: float) -> int | None:
+    return int(number) if number.is_integer() and 400 <= number < 600 else None

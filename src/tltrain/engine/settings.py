@@ -1,0 +1,35 @@
+"""Settings that both trainers share; no torch, so that a recipe can be checked quickly."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Precision = Literal["auto", "float32", "bfloat16"]
+"""Number format of matrix products; weights are kept in float32. "auto": bfloat16 where the device gains from it."""
+
+
+class OptimizerConfig(BaseModel):
+    """AdamW with warm-up and a schedule; defaults of the paper's script but for the rate, which is per model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    learning_rate: float = Field(gt=0)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup_ratio: float = Field(default=0.01, ge=0, lt=1)
+    """Share of all steps over which the rate rises from 0."""
+    weight_decay: float = Field(default=0.01, ge=0)
+    adam_beta1: float = Field(default=0.9, ge=0, lt=1)
+    adam_beta2: float = Field(default=0.95, ge=0, lt=1)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+
+
+class LoraConfig(BaseModel):
+    """Low-rank adapters on every linear layer of the transformer blocks (Hu et al. 2021, arXiv:2106.09685)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(default=16, ge=1)
+    alpha: float = Field(default=32.0, gt=0)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    target: str = "all-linear"
+    """peft's `target_modules`: "all-linear" or a regular expression over module names."""

@@ -1,0 +1,62 @@
+"""Settings of `sft`."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tltrain.engine.settings import LoraConfig, OptimizerConfig, Precision
+from tltrain.render.weights import KeyTokenWeighting
+
+Normalisation = Literal["turn", "step", "token"]
+"""What the weighted sum over a step is divided by:
+
+- turn: each trained turn by the sum of its own weights, then the mean over turns. The released code of TL-Training,
+  whose samples are single turns: sum(w nll) / sum(w), averaged over samples.
+- step: the sum of all weights of the step.
+- token: the number of trained tokens of the step, so that weights over 1 also raise the step's share.
+"""
+
+
+class SftConfig(BaseModel):
+    """Everything that decides what supervised fine-tuning does with its data.
+
+    Raises (on construction):
+        ValidationError: a field out of its range, or a batch size that the micro-batch size does not divide.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
+    num_epochs: float = Field(default=1.0, gt=0)
+    """Passes over the data. Default: the paper's script."""
+    batch_size: int = Field(default=16, ge=1)
+    """Trajectories per optimizer step."""
+    micro_batch_size: int = Field(default=8, ge=1)
+    """Trajectories that run through the model together; memory grows with it, results do not change."""
+    max_length: int = Field(default=8192, ge=2)
+    """Tokens; a trajectory with a trained token beyond is set aside. Default: the paper's script."""
+    block: Literal["paper", "strict", "lenient", "none"] = "paper"
+    """Which verdicts keep a call from teaching (MAE); "none" is standard SFT."""
+    weighting: KeyTokenWeighting = KeyTokenWeighting()
+    """Weights of key tokens (PKT)."""
+    normalisation: Normalisation = "turn"
+    lora: LoraConfig | None = None
+    """None trains all weights."""
+    precision: Precision = "auto"
+    heldout_share: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the trajectories that is kept out of training and measured during it."""
+    num_evaluations: int = Field(default=3, ge=1)
+    """How often the held-out part is measured, the last time at the end."""
+    checkpoint_every: int = Field(default=50, ge=1)
+    """Optimizer steps between checkpoints."""
+    share_prefixes: bool = True
+    """Compute what the sequences of a micro-batch have in common once; the gradient is the same."""
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _check_batch(self) -> Self:
+        if self.batch_size % self.micro_batch_size:
+            raise ValueError(
+                f"micro_batch_size={self.micro_batch_size} does not divide batch_size={self.batch_size}; use a divisor"
+            )
+        return self

@@ -1,0 +1,59 @@
+"""What the model gets right on trajectories that it does not train on, given all that came before each token."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from tltrain.engine.logprobs import TargetSequence, target_scores
+from tltrain.render.rendered import RenderedCall, RenderedTrajectory
+from tltrain.sft.loss import target_positions
+
+
+@torch.inference_mode()
+def measure_heldout(
+    model: Any, heldout: Sequence[RenderedTrajectory], *, batch_size: int, share_prefixes: bool = True
+) -> dict[str, float | None]:
+    """Negative log-prob and tool-call accuracies on held-out trajectories, teacher-forced.
+
+    Args:
+        model: put into evaluation mode, and back.
+        heldout: rendered with the weights of training; a call that is blocked does not count.
+        batch_size: trajectories that run together.
+        share_prefixes: see `SftConfig`.
+
+    Returns:
+        `nll`: mean over trained tokens, nats. `name_accuracy`, `parameter_accuracy`, `value_accuracy`: share of calls
+        in which every token of the name, of the parameters' names, of the values is the most likely one; None where
+        there is nothing to count.
+    """
+    was_training = model.training
+    model.eval()
+    losses: list[float] = []
+    hits: dict[str, list[bool]] = {"name_accuracy": [], "parameter_accuracy": [], "value_accuracy": []}
+    for start in range(0, len(heldout), batch_size):
+        batch = heldout[start : start + batch_size]
+        targets = [target_positions(rendered) for rendered in batch]
+        sequences = [TargetSequence(item.input_ids, places) for item, places in zip(batch, targets, strict=True)]
+        output = target_scores(model, sequences, share_prefix=share_prefixes)
+        losses += (-output.scores.logprobs).tolist()
+        greedy = iter(output.scores.is_greedy.tolist())
+        for rendered, places in zip(batch, targets, strict=True):
+            is_greedy = {place: next(greedy) for place in places}
+            for call in rendered.calls:
+                if not call.blocked:
+                    _count(call, is_greedy, hits)
+    model.train(was_training)
+    means = {name: sum(values) / len(values) if values else None for name, values in hits.items()}
+    return {"nll": sum(losses) / len(losses) if losses else None} | means
+
+
+def _count(call: RenderedCall, is_greedy: dict[int, bool], hits: dict[str, list[bool]]) -> None:
+    def all_right(spans: Sequence[tuple[int, int]]) -> bool:
+        return all(is_greedy.get(place, True) for start, end in spans for place in range(start, end))
+
+    if call.name is not None:
+        hits["name_accuracy"].append(all_right([call.name]))
+    if call.parameters:
+        hits["parameter_accuracy"].append(all_right([parameter.key for parameter in call.parameters]))
+        hits["value_accuracy"].append(all_right([parameter.value for parameter in call.parameters]))
