@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tltrain.taxonomy import CallError, Diagnosis, diagnose, diagnose_schema, json_equal
-from tltrain.types import Json, MalformedCall, Tool, ToolCall
+from tltrain.taxonomy import CallError, Diagnosis, diagnose, diagnose_schema, diagnose_turn, json_equal
+from tltrain.types import AnyCall, Json, MalformedCall, Tool, ToolCall
 
 SEARCH = Tool(
     name="search",
@@ -90,6 +90,23 @@ def test_all_right_has_every_property():
     assert diagnosis.label == "all_right"
 
 
+@pytest.mark.parametrize(
+    ("calls", "gold", "label"),
+    [
+        ([GOLD], GOLD, "all_right"),
+        ([search(query="y", limit=1)], GOLD, "content_mismatch"),
+        ([BROKEN], GOLD, "format_error"),
+        ([], GOLD, "missing_call"),
+        ([GOLD, GOLD], GOLD, "unwanted_call"),
+        ([BROKEN, GOLD], GOLD, "unwanted_call"),
+        ([], None, "all_right"),
+        ([GOLD], None, "unwanted_call"),
+    ],
+)
+def test_a_turn_must_hold_the_right_call_and_no_other(calls: list[AnyCall], gold: ToolCall | None, label: str):
+    assert diagnose_turn(calls, TOOLS, gold).label == label
+
+
 def test_whatever_the_right_call_does_is_right():
     gold = ToolCall(name="unlisted", arguments={"undocumented": 1})
     assert diagnose(gold, TOOLS, gold) == Diagnosis()
@@ -98,9 +115,7 @@ def test_whatever_the_right_call_does_is_right():
 
 
 def test_tools_of_one_name_have_the_parameters_of_all():
-    twins = (Tool(name="f", parameters={"properties": {"a": {}}, "required": ["a"]}),) + (
-        Tool(name="f", parameters={"properties": {"b": {}}, "required": ["b"]}),
-    )
+    twins = [Tool(name="f", parameters={"properties": {name: {}}, "required": [name]}) for name in ("a", "b")]
     gold = ToolCall(name="f", arguments={})
     assert diagnose(ToolCall(name="f", arguments={"a": 1, "b": 1}), twins, gold).label == "param_redundant"
     assert diagnose_schema(ToolCall(name="f", arguments={"b": 1}), twins).label == "all_right"
@@ -165,11 +180,7 @@ arguments = st.dictionaries(names, st.sampled_from([1, 1.0, True, "x", [1], None
 predictions = st.one_of(
     st.none(),
     st.just(BROKEN),
-    st.builds(
-        lambda name, given: ToolCall(name=name, arguments=given),
-        st.sampled_from(["search", "finish", "other"]),
-        arguments,
-    ),
+    st.builds(ToolCall, name=st.sampled_from(["search", "finish", "other"]), arguments=arguments),
 )
 
 

@@ -44,12 +44,8 @@ def test_answers_with_ids_find_their_calls_in_any_order():
 
 
 def test_answers_with_unknown_ids_fill_the_gaps_in_order():
-    messages = (
-        assistant(call("a", "1"), call("b", "2"), call("c", "3")),
-        answer("x", "9"),
-        answer("B", "2"),
-        answer("y"),
-    )
+    calls = assistant(call("a", "1"), call("b", "2"), call("c", "3"))
+    messages = calls, answer("x", "9"), answer("B", "2"), answer("y")
     assert feedback_by_call(*messages) == [("a", "x"), ("b", "B"), ("c", "y")]
 
 

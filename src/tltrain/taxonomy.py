@@ -114,6 +114,17 @@ def diagnose(prediction: AnyCall | None, tools: Sequence[Tool], gold: ToolCall |
     return _compare_arguments(prediction, gold, _known_parameters(gold.name, tools))
 
 
+def diagnose_turn(calls: Sequence[AnyCall], tools: Sequence[Tool], gold: ToolCall | None) -> Diagnosis:
+    """Compare all calls of one turn, readable or not, with the one call that is right.
+
+    No call where one is right is a missing call, more than one an unwanted call, whatever they are; one call is
+    diagnosed as it is.
+    """
+    if len(calls) > 1:
+        return Diagnosis(errors=(CallError.UNWANTED_CALL,))
+    return diagnose(calls[0] if calls else None, tools, gold)
+
+
 def diagnose_schema(call: AnyCall, tools: Sequence[Tool]) -> Diagnosis:
     """Check a call against the documents alone: its format, tool, unknown parameters, missing required ones."""
     if isinstance(call, MalformedCall):

@@ -188,6 +188,12 @@ def test_key_tokens_of_the_embedded_model(python_tokenizer, names, called, key_p
     assert pieces_at(rendered, python_tokenizer, found.key_positions) == key_pieces
 
 
+def test_key_tokens_in_tags(hermes_tokenizer):
+    rendered = render(row(user("Go."), says("", call("get_user", n=1))), hermes_tokenizer, HERMES, weighting=PAPER)
+    (found,) = rendered.calls
+    assert pieces_at(rendered, hermes_tokenizer, found.key_positions) == ["get", '",']
+
+
 def test_key_tokens_weigh_more_by_the_share_of_the_other_tokens(python_tokenizer):
     trajectory = row(user("Go."), says("", call("get_user", name="x")))
     rendered = render(trajectory, python_tokenizer, PYTHON, weighting=PAPER)
@@ -218,6 +224,14 @@ def test_characters_of_several_tokens_are_trained_whole(python_tokenizer):
     rendered = render(trajectory, python_tokenizer, PYTHON, weighting=PAPER)
     assert shown(rendered, python_tokenizer) == '·Très bien 😀\nfinish(text="日本語😀 it\'s")<|im_end|>·'
     assert decode(rendered, python_tokenizer, rendered.calls[0].span) == 'finish(text="日本語😀 it\'s")'
+
+
+def test_a_character_without_a_token_does_not_move_the_end_of_the_turn(python_tokenizer):
+    # The tokenizer drops some bytes of the character, and gives wrong offsets up to the end of the word.
+    trajectory = row(user("Go."), says("", call("finish", text="\U00040000")), feedback("ok"), says("Done."))
+    rendered = render(trajectory, python_tokenizer, PYTHON, weighting=PAPER)
+    assert rendered.turns[0].end - rendered.calls[0].span.end == 1
+    assert decode(rendered, python_tokenizer, rendered.calls[0].span).endswith("')")
 
 
 def test_names_that_are_no_identifiers(python_tokenizer):

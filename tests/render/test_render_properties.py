@@ -23,7 +23,8 @@ NAMES = [
 ]
 # Text without brackets, which could read as a call, and whose edges are letters, since templates trim blanks there.
 PROSE = st.from_regex(r"[a-zé😀]([a-z0-9é日😀.,:;'\"\n \-]{0,20}[a-z.😀])?", fullmatch=True)
-ANY_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=15)
+# Of the embedded model's tokenizer: it has no token for some control characters and unassigned planes, and drops them.
+ANY_TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn"]) | st.just("\n"), max_size=15)
 VALUE = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | ANY_TEXT
 CALL = st.builds(
     lambda name, arguments: ToolCall(name=name, arguments=arguments),
@@ -53,14 +54,6 @@ def cases(draw):
     trajectory = draw(trajectories())
     num_calls = sum(len(message.calls) for message in trajectory.messages)
     return trajectory, frozenset(number for number in range(num_calls) if draw(st.booleans()))
-
-
-def written_at(text, name, other, tokenizer):
-    """Token ids from a name on, with another name written in its place; by the definition, in the whole text."""
-    changed = text[: name.start] + other + text[name.end :]
-    encoded = tokenizer(changed, add_special_tokens=False, return_offsets_mapping=True)
-    first = next(at for at, (_, end) in enumerate(encoded["offset_mapping"]) if end > name.start)
-    return encoded["input_ids"][first:]
 
 
 def check_laws(tokenizer, syntax, trajectory, blocked):
@@ -100,21 +93,22 @@ def check_laws(tokenizer, syntax, trajectory, blocked):
 
 
 def branchings(rendered, found, call, names, tokenizer):
-    """Positions at which other names part from this one, by writing each into the whole text."""
-    position = len(tokenizer.decode(rendered.input_ids[: found.name.start]))
-    start = rendered.text.index(call.name, position)
-    name = slice(start, start + len(call.name))
+    """Where other names part from this one, by the definition: each is written into the whole text."""
+    start = rendered.text.index(call.name, len(tokenizer.decode(rendered.input_ids[: found.name.start])))
     own = rendered.input_ids[found.name.start :]
     positions = set()
     for other in names:
         if other != call.name:
-            ids = written_at(rendered.text, name, other, tokenizer)
-            shared = next(at for at, pair in enumerate(zip(own, ids, strict=False)) if pair[0] != pair[1])
+            changed = rendered.text[:start] + other + rendered.text[start + len(call.name) :]
+            encoded = tokenizer(changed, add_special_tokens=False, return_offsets_mapping=True)
+            first = next(at for at, (_, end) in enumerate(encoded["offset_mapping"]) if end > start)
+            pairs = enumerate(zip(own, encoded["input_ids"][first:], strict=False))
+            shared = next(at for at, (one, two) in pairs if one != two)
             positions |= {found.name.start + shared} if shared else set()
     return positions
 
 
-LAWS = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+LAWS = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @LAWS

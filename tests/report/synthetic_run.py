@@ -33,7 +33,7 @@ def build_run(folder: Path, *, num_cases: int = 60, num_steps: int = 160, seed: 
     write_rows(folder / "generate" / "train.jsonl", trajectories)
     _write_json(folder / "generate" / "summary.json", _summary(trajectories))
     write_rows(folder / "audit" / "verdicts.jsonl", verdicts)
-    _write_json(folder / "audit" / "summary.json", {"num_calls": len(verdicts), "truth": _TRUTH})
+    _write_json(folder / "audit" / "summary.json", {"num_calls": len(verdicts), "blocked": _BLOCKED, "truth": _TRUTH})
     write_rows(folder / "sft" / "metrics.jsonl", [_sft_step(step, num_steps, rng) for step in range(num_steps)])
     write_rows(folder / "sft" / "samples.jsonl", [_sample(f"train-{n:05d}", rng) for n in range(24)])
     write_rows(folder / "ppo" / "metrics.jsonl", [_ppo_step(step, num_steps, rng) for step in range(num_steps)])
@@ -82,7 +82,17 @@ _RUN = {
         "eval": {"seconds": 822, "peak_memory_mb": 1904},
     },
 }
-_TRUTH = {"precision": 0.985, "recall": 0.931, "num_true": 262, "num_silent": 31}
+_TRUTH = {
+    "num_calls": 297,
+    "num_true_errors": 62,
+    "num_silent": 9,
+    "precision": 0.985,
+    "recall": 0.931,
+    "kind_accuracy": None,
+    "silent_mistakes": {"wrong_tool": 6, "content_mismatch": 3},
+    "missed_kinds": {"refused": 4},
+}
+_BLOCKED = {"paper": 57, "strict": 63, "lenient": 43, "none": 0}
 _FEEDBACK = (
     ("refused", "model", "refusal", "Error: no event with id 'ev9', although the day is on file", "no event with id"),
     ("missing_argument", "model", "missing-argument", "TypeError: f() missing 1 required argument: 'day'", "missing 1"),
@@ -122,13 +132,17 @@ def _audited_data(rng: random.Random) -> tuple[list[dict[str, Any]], list[dict[s
                 "evidence": "",
                 "start": 0,
                 "end": 0,
+                "truth": "right",
             }
             if answer == feedback:
                 start = feedback.index(evidence)
                 verdict |= {"label": "error", "kind": kind, "blame": blame, "rule": rule, "evidence": evidence}
                 verdict |= {"start": start, "end": start + len(evidence)}
+                verdict["truth"] = kind if number % 7 else "right"
             elif number % 40 == 0:
                 verdict |= {"label": "ambiguous", "kind": "ambiguous", "blame": "unknown", "rule": "no-rule"}
+            elif number % 50 == 1:
+                verdict["truth"] = "silent:wrong_tool"
             verdicts.append(verdict)
         messages.append({"role": "assistant", "content": "Done."})
         function = {"name": tool, "description": "", "parameters": {"type": "object", "properties": {}}}

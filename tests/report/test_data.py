@@ -2,8 +2,12 @@ import json
 
 from report.synthetic_run import build_run
 from tltrain.report.data import read_run
-from tltrain.report.examples import choose_episodes, choose_rollouts, choose_wrong_calls
+from tltrain.report.examples import WrongCall, WrongCalls, choose_episodes, choose_rollouts, choose_wrong_calls
 from tltrain.report.records import Case, Rollout, Score
+
+
+def examples_of(groups: list[WrongCalls], title: str) -> list[WrongCall]:
+    return next(group.examples for group in groups if group.title == title)
 
 
 def test_stages_stand_in_the_order_in_which_they_ran(tmp_path):
@@ -62,13 +66,21 @@ def test_a_bare_number_is_a_score_without_interval():
 
 
 def test_wrong_calls_carry_call_and_marked_feedback(tmp_path):
-    chosen = choose_wrong_calls(read_run(build_run(tmp_path)))
-    example = chosen["tool_not_defined"][0]
+    groups = choose_wrong_calls(read_run(build_run(tmp_path)))
+    example = examples_of(groups, "tool_not_defined")[0]
     assert example.before + example.marked + example.after == "NameError: name 'get_evnts' is not defined"
     assert example.marked == "is not defined"
     assert example.call.endswith(")")
-    assert all(len(examples) <= 3 for examples in chosen.values())
-    assert "ambiguous" in chosen
+    assert all(len(group.examples) == min(3, group.num) for group in groups)
+    assert examples_of(groups, "ambiguous")
+
+
+def test_mistakes_of_the_audit_are_shown_where_the_truth_is_known(tmp_path):
+    data = read_run(build_run(tmp_path))
+    *_, alarms, missed = choose_wrong_calls(data)
+    assert {(one.verdict.label, one.verdict.truth) for one in alarms.examples} == {("error", "right")}
+    assert {(one.verdict.label, one.verdict.truth) for one in missed.examples} == {("ok", "silent:wrong_tool")}
+    assert alarms.num == sum(verdict.is_false_alarm for verdict in data.verdicts) > 0
 
 
 def test_evidence_is_found_by_its_text_where_offsets_are_wrong(tmp_path):
@@ -76,18 +88,18 @@ def test_evidence_is_found_by_its_text_where_offsets_are_wrong(tmp_path):
     rows = [json.loads(line) for line in (run / "audit" / "verdicts.jsonl").read_text().splitlines()]
     moved = [row | {"start": 9000, "end": 9009} for row in rows]
     (run / "audit" / "verdicts.jsonl").write_text("\n".join(json.dumps(row) for row in moved))
-    assert choose_wrong_calls(read_run(run))["tool_not_defined"][0].marked == "is not defined"
+    assert examples_of(choose_wrong_calls(read_run(run)), "tool_not_defined")[0].marked == "is not defined"
 
 
 def test_without_trajectories_the_evidence_still_shows(tmp_path):
     run = build_run(tmp_path)
     (run / "generate" / "train.jsonl").unlink()
-    example = choose_wrong_calls(read_run(run))["tool_not_defined"][0]
+    example = examples_of(choose_wrong_calls(read_run(run)), "tool_not_defined")[0]
     assert (example.call, example.marked) == ("", "is not defined")
 
 
 def test_examples_vary_before_they_repeat(tmp_path):
-    examples = choose_wrong_calls(read_run(build_run(tmp_path)))["service_failure"]
+    examples = examples_of(choose_wrong_calls(read_run(build_run(tmp_path))), "service_failure")
     assert len({example.verdict.tool for example in examples}) == 3
 
 

@@ -47,6 +47,12 @@ def test_several_errors_of_one_kind_cost_once():
     assert reward(diagnose(call, TOOLS, GOLD)).parts == {"param_hallucination": -0.8}
 
 
+def test_parts_are_added_without_rounding_errors():
+    table = RewardTable(hallucinated=-0.1, redundant=-0.2, missing=-0.3)
+    call = ToolCall(name="search", arguments={"venue": "ICLR", "color": "red"})
+    assert reward(diagnose(call, TOOLS, GOLD), table).total == -0.6
+
+
 def test_a_call_or_its_absence_at_the_wrong_place_costs_as_a_format_error():
     table = RewardTable(format=-1.7)
     assert reward(diagnose(None, TOOLS, GOLD), table).total == -1.7

@@ -116,11 +116,8 @@ def test_a_bad_row_is_reported_and_the_next_one_scored(tmp_path: Path, bad: obje
 
 def test_rows_without_id_are_named_by_their_line(tmp_path: Path):
     anonymous = {key: value for key, value in row("f(a=1)").items() if key != "id"}
-    assert [result["id"] for result in score(tmp_path, row("f()"), "", anonymous, {**anonymous, "id": 0})] == [
-        "r",
-        3,
-        0,
-    ]
+    results = score(tmp_path, row("f()"), "", anonymous, {**anonymous, "id": 0})
+    assert [result["id"] for result in results] == ["r", 3, 0]
 
 
 def test_summary_keeps_errors_out_of_the_mean(tmp_path: Path):

@@ -36,6 +36,8 @@ __all__ = ["Blame", "Verdict", "VerdictLabel", "judge_feedback"]
 
 _NOTICE_LIMIT = 300
 """Characters up to which a text is a notice; longer ones are content, and only how they open or close counts."""
+_QUOTE_LIMIT = 60
+"""The same for tools that quote others, whose notices are shorter than what they quote."""
 _HEAD = 500
 _TAIL = 1500
 _NAMING_LIMIT = 2000
@@ -237,8 +239,14 @@ def _read_ends(text: str, reader: _Reader) -> _Finding | None:
     return None
 
 
-def _read_notice(text: str, reader: _Reader) -> _Finding:
-    """Short texts by every rule; long ones are content."""
+def _read_notice(text: str, reader: _Reader, *, is_quotable: bool = True) -> _Finding:
+    """Short texts by every rule; long ones are content.
+
+    Args:
+        text: without space around it.
+        reader: rules and tool.
+        is_quotable: the text may be what others said, as found by the tool.
+    """
     if len(text) > _NOTICE_LIMIT:
         return _Finding(_OK, "long_content")
     plain = _blank_out(text.translate(_CURLY), reader.book)
@@ -246,11 +254,21 @@ def _read_notice(text: str, reader: _Reader) -> _Finding:
         if rule.reach is Reach.NOTICE and rule.applies_to(reader.words):
             match = rule.pattern.search(plain)
             if match:
-                return _Finding(rule.label, rule.name, text[match.start() : match.end()], text=text, rule=rule)
+                is_doubtful = rule.label is _ERROR and is_quotable and _may_be_quote(text, reader)
+                label = _AMBIGUOUS if is_doubtful else rule.label
+                return _Finding(label, rule.name, text[match.start() : match.end()], text=text, rule=rule)
     mention = reader.book.mention.search(plain)
-    if mention and reader.book.reading_tools.isdisjoint(reader.words):
+    if mention and text.count("\n") < 2 and reader.book.reading_tools.isdisjoint(reader.words):
         return _Finding(_AMBIGUOUS, "mentions_error", text[mention.start() : mention.end()])
     return _Finding(_OK, "plain_text")
+
+
+def _may_be_quote(text: str, reader: _Reader) -> bool:
+    """A headline about a time-out is no time-out: prose, not the language of programs, from a tool that quotes."""
+    if not reader.book.asking_tools.isdisjoint(reader.words):
+        return True
+    is_prose = len(text) > _QUOTE_LIMIT and not re.search(r"[(){}\[\]=_<>]|://", text)
+    return is_prose and not reader.book.quoting_tools.isdisjoint(reader.words)
 
 
 def _blank_out(text: str, book: RuleBook) -> str:
@@ -383,10 +401,11 @@ def _read_message(answer: Object, reader: _Reader) -> _Finding | None:
     single = single_text(answer)
     messages = [single] if single else []
     if not messages and is_envelope(answer):
-        texts = ((key, "\n".join(collect_texts({key: value}))) for key, value in answer.items())
-        messages = [(key, text) for key, text in texts if fold(key) in MESSAGE_KEYS and text]
+        spoken = {key: value for key, value in answer.items() if fold(key) in MESSAGE_KEYS}
+        texts = ((key, "\n".join(collect_texts({key: value}))) for key, value in spoken.items())
+        messages = [(key, text) for key, text in texts if text]
     for key, text in messages:
-        finding = _read_ends(text.strip(), reader) or _read_notice(text.strip(), reader)
+        finding = _read_ends(text.strip(), reader) or _read_notice(text.strip(), reader, is_quotable=False)
         if finding.label is _OK and finding.proof == "says_success":
             return finding._replace(key=key)
         if finding.label is not _OK:

@@ -60,7 +60,11 @@ class RuleBook:
     mention: re.Pattern[str]
     """What makes a short text that no rule knows ambiguous rather than ok."""
     reading_tools: frozenset[str]
-    """Words in the names of tools that return the texts of others."""
+    """Words in the names of tools that return files, logs and pages as they stand."""
+    quoting_tools: frozenset[str]
+    """Words in the names of tools whose short answers are the words of others."""
+    asking_tools: frozenset[str]
+    """Words in the names of tools that a person answers."""
 
     def extended(self, rules: Sequence[Rule]) -> "RuleBook":
         """The same book with `rules` before all others."""
@@ -69,6 +73,8 @@ class RuleBook:
             harmless=self.harmless,
             mention=self.mention,
             reading_tools=self.reading_tools,
+            quoting_tools=self.quoting_tools,
+            asking_tools=self.asking_tools,
         )
 
     def name_kind(self, text: str, words: Collection[str], *, is_weak: bool) -> Rule | None:
@@ -90,36 +96,49 @@ class RuleBook:
 @cache
 def shipped_rules() -> RuleBook:
     """The rules of `rules.yaml`."""
-    text = resources.files("tltrain.audit").joinpath("rules.yaml").read_text(encoding="utf-8")
-    table = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    tool_words = {name: frozenset(words) for name, words in table["tool_words"].items()}
+    table = _shipped_table()
     return RuleBook(
-        rules=tuple(_compile(row, table["words"], tool_words) for row in table["rules"]),
+        rules=tuple(_compile(row) for row in table["rules"]),
         harmless=re.compile("|".join(table["harmless"]), re.IGNORECASE),
         mention=re.compile(table["mention"], re.IGNORECASE),
-        reading_tools=tool_words["reading"],
+        reading_tools=_tool_words("reading"),
+        quoting_tools=_tool_words("quoting"),
+        asking_tools=_tool_words("asking"),
     )
 
 
+@cache
+def _shipped_table() -> dict[str, Any]:
+    text = resources.files("tltrain.audit").joinpath("rules.yaml").read_text(encoding="utf-8")
+    table: dict[str, Any] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return table
+
+
+_FIELDS = ("name", "patterns", "reach", "label", "kind", "blame", "tools", "not_tools", "examples")
+
+
 def compile_rule(row: Mapping[str, Any]) -> Rule:
-    """A user's own rule: a row as in `rules.yaml`, without `<words>`; `tools` is a list of words.
+    """A user's own rule: a row as in `rules.yaml`; the reach is notice unless given.
 
     Raises:
-        UsageError: an unknown field, reach, label or kind, or a pattern that is no regular expression.
+        UsageError: an unknown field, reach, label, kind or word, or a pattern that is no regular expression.
     """
     name = row.get("name", "")
-    known = {"name", "reach", "label", "kind", "blame", "tools", "not_tools", "patterns", "examples"}
-    if not isinstance(name, str) or not name or not set(row) <= known:
-        raise UsageError(f"audit rule {name!r}: fields are {', '.join(sorted(known))}; got {', '.join(map(str, row))}")
-    if isinstance(row.get("patterns"), str) or not row.get("patterns"):
+    if not isinstance(name, str) or not name or not set(row) <= set(_FIELDS):
+        raise UsageError(f"audit rule {name!r}: give a name and no other fields than {', '.join(_FIELDS)}")
+    patterns = row.get("patterns")
+    if not isinstance(patterns, list | tuple) or not patterns or not all(isinstance(item, str) for item in patterns):
         raise UsageError(f"audit rule {name!r}: patterns must be a list of at least one regular expression")
     try:
-        return _compile({"reach": "notice", **row}, {}, {})
-    except (ValueError, re.error) as error:
-        raise UsageError(f"audit rule {name!r}: {error}; see tltrain/audit/rules.yaml for rules that work") from None
+        return _compile({"reach": "notice", **row})
+    except KeyError as error:
+        raise UsageError(f"audit rule {name!r}: {error} stands for nothing in tltrain/audit/rules.yaml") from None
+    except (ValueError, TypeError, re.error) as error:
+        raise UsageError(f"audit rule {name!r}: {error}; tltrain/audit/rules.yaml has rules that work") from None
 
 
-def _compile(row: Mapping[str, Any], words: Mapping[str, str], tool_words: Mapping[str, frozenset[str]]) -> Rule:
+def _compile(row: Mapping[str, Any]) -> Rule:
+    words: Mapping[str, str] = _shipped_table()["words"]
     label = VerdictLabel(row.get("label", VerdictLabel.ERROR))
     kind: FeedbackKind | None = FeedbackKind(row.get("kind", FeedbackKind.UNCATEGORISED))
     if label is not VerdictLabel.ERROR:
@@ -134,14 +153,15 @@ def _compile(row: Mapping[str, Any], words: Mapping[str, str], tool_words: Mappi
         label=label,
         kind=kind,
         blame=Blame(row.get("blame", Blame.NONE if kind is None else BLAME_OF_KIND[kind])),
-        tools=_tool_words(row.get("tools", ()), tool_words),
-        not_tools=_tool_words(row.get("not_tools", ()), tool_words),
+        tools=_tool_words(row.get("tools", ())),
+        not_tools=_tool_words(row.get("not_tools", ())),
         examples=tuple(row.get("examples", ())),
     )
 
 
-def _tool_words(value: str | Sequence[str], tool_words: Mapping[str, frozenset[str]]) -> frozenset[str]:
-    return tool_words[value] if isinstance(value, str) else frozenset(value)
+def _tool_words(value: str | Sequence[str]) -> frozenset[str]:
+    """Words given as a list, or by the name of one of the shipped lists."""
+    return frozenset(_shipped_table()["tool_words"][value] if isinstance(value, str) else value)
 
 
 def split_name(name: str) -> frozenset[str]:

@@ -6,6 +6,7 @@ Keys are compared folded: lower case, letters and digits only, so that `errorMes
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from tltrain.types import Json
@@ -117,9 +118,10 @@ class Signal(NamedTuple):
     """True where the field can be read both ways."""
 
 
+@lru_cache(maxsize=4096)
 def fold(key: str) -> str:
-    """A key in lower case, letters and digits only."""
-    return "".join(character for character in key.lower() if character.isalnum())
+    """A key in lower case, letters and digits only, without a prefix such as `odata.` or `soap:`."""
+    return re.sub(r"[\W_]", "", re.split(r"[.:]", key.strip())[-1].lower())
 
 
 def is_blank(value: Json) -> bool:
@@ -276,12 +278,13 @@ def _outcome(folded: str, key: str, value: Json, answer: Object, words: Collecti
 
 
 def single_text(answer: Object) -> tuple[str, str] | None:
-    """Key and text of an object that holds nothing but one short text which is no title or content."""
+    """Key and sentence of an object that holds one short text and nothing else, which is no title or content."""
     if len(answer) != 1:
         return None
     ((key, value),) = answer.items()
-    is_notice = isinstance(value, str) and len(value) <= 300 and not fold(key).endswith(_CONTENT_KEYS)
-    return (key, value) if is_notice and isinstance(value, str) else None
+    if not isinstance(value, str) or len(value) > 300 or fold(key).endswith(_CONTENT_KEYS):
+        return None
+    return (key, value) if " " in value or fold(key) in MESSAGE_KEYS else None
 
 
 def has_unknown_code(answer: Object) -> bool:

@@ -1,4 +1,4 @@
-"""verdicts.jsonl: one row for each call, {id, call, tool, source, label, kind, blame, rule, evidence, start, end, truth}."""
+"""verdicts.jsonl: a row a call, {id, call, tool, source, label, kind, blame, rule, evidence, start, end, truth}."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path

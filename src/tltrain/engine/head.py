@@ -45,8 +45,9 @@ def score_targets(
         raise ValueError(f"score_targets wants [N, H], [V, H] and [N]; got {shapes}")
     if temperature <= 0:
         raise ValueError(f"temperature={temperature} must be positive; use greedy decoding instead of 0")
-    logprobs, entropies, is_greedy = _ScoreTargets.apply(hidden_NH, weight_VH, targets_N, temperature, chunk_size)
-    return TokenScores(logprobs, entropies, is_greedy)
+    return TokenScores(
+        *_ScoreTargets.apply(hidden_NH, weight_VH, targets_N, temperature, chunk_size)  # type: ignore[no-untyped-call]
+    )
 
 
 class _ScoreTargets(torch.autograd.Function):

@@ -22,7 +22,8 @@ def common_prefix_length(sequences: Sequence[Sequence[int]]) -> int:
     """Number of leading tokens that all sequences share, leaving each at least one token of its own."""
     if len(sequences) < 2:
         return 0
-    first, last = min(sequences), max(sequences)
+    # what the smallest and the largest share, all between them share too
+    first, last = min(map(list, sequences)), max(map(list, sequences))
     limit = min(len(sequence) for sequence in sequences) - 1
     length = 0
     while length < limit and first[length] == last[length]:

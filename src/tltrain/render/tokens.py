@@ -24,7 +24,8 @@ class TokenizedText:
     starts: list[int]
     """Offset in the text where each token starts; ascending. Tokens that share a character have the same."""
     ends: list[int]
-    """Offset where each token ends; ascending. Together the tokens cover the text, blanks included."""
+    """Offset where each token ends; ascending. Together the tokens cover the text, blanks included; characters for
+    which the vocabulary has no token may be missing."""
 
     def overlap(self, start: int, end: int) -> TokenSpan:
         """The tokens that hold any of the characters from `start` to `end`; none for an empty range."""
@@ -68,7 +69,7 @@ def _with_places(text: str, ids: list[int], offsets: Sequence[tuple[int, int]]) 
     covered = 0
     for start, end in offsets:
         # Some tokenizers leave blanks out of the offsets, and give a token of nothing but blanks an empty range.
-        starts.append(min(start, covered) if start < end else covered)
+        starts.append(covered if start >= end or text[covered:start].isspace() else start)
         covered = max(end, covered)
         ends.append(covered)
     return TokenizedText(text=text, ids=ids, starts=starts, ends=ends)

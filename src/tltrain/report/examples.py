@@ -24,23 +24,38 @@ class WrongCall:
     """The feedback, cut in three around the evidence."""
 
 
+class WrongCalls(NamedTuple):
+    """One group of calls to look at."""
+
+    title: str
+    num: int
+    examples: list[WrongCall]
+
+
 _CONTEXT_CHARS = 300
 
 
-def choose_wrong_calls(data: RunData, *, per_kind: int = 3) -> dict[str, list[WrongCall]]:
-    """Examples of calls with a verdict other than ok, by kind; the most frequent kind first.
+def choose_wrong_calls(data: RunData, *, per_group: int = 3) -> list[WrongCalls]:
+    """Examples of calls with a verdict other than ok, by kind, the most frequent kind first; then the audit's mistakes.
 
-    Of each kind, calls of different tools and wordings come before repetitions.
+    Of each group, calls of different tools and rules come before repetitions.
     """
     by_kind: dict[str, list[VerdictRow]] = defaultdict(list)
     for verdict in data.verdicts:
         if verdict.label not in ("ok", "unanswered"):
             by_kind[verdict.kind or verdict.label].append(verdict)
-    ordered = sorted(by_kind.items(), key=lambda item: (-len(item[1]), item[0]))
-    return {
-        kind: [_show_wrong_call(verdict, data.trajectories) for verdict in _most_varied(verdicts)[:per_kind]]
-        for kind, verdicts in ordered
-    }
+    groups = sorted(by_kind.items(), key=lambda item: (-len(item[1]), item[0]))
+    groups.append(("false alarms of the audit", [verdict for verdict in data.verdicts if verdict.is_false_alarm]))
+    groups.append(("mistakes that the audit did not find", [verdict for verdict in data.verdicts if verdict.is_missed]))
+    return [
+        WrongCalls(
+            title,
+            len(verdicts),
+            [_show_wrong_call(verdict, data.trajectories) for verdict in _most_varied(verdicts)[:per_group]],
+        )
+        for title, verdicts in groups
+        if verdicts
+    ]
 
 
 def _most_varied(verdicts: Sequence[VerdictRow]) -> list[VerdictRow]:

@@ -127,16 +127,16 @@ def _tokens(data: RunData) -> dict[str, Any]:
 
 def _audit(data: RunData) -> dict[str, Any]:
     faults = [verdict for verdict in data.verdicts if verdict.label not in ("ok", "unanswered")]
-    kinds = count_rows(verdict.kind or verdict.label for verdict in faults)
-    truth = data.audited.get("truth")
+    titles = {"truth": "audit against the truth", "blocked": "calls kept from training, by policy"}
+    shown = {titles[name]: value for name, value in data.audited.items() if name in titles and value}
+    _, tables = flatten_counts(shown)
     return {
         "labels": count_rows(verdict.label for verdict in data.verdicts),
-        "kinds": kinds,
-        "num_by_kind": {row.name: row.num for row in kinds},
+        "kinds": count_rows(verdict.kind or verdict.label for verdict in faults),
         "blames": count_rows(verdict.blame for verdict in faults),
         "sources": source_rows(data.verdicts),
         "tools": source_rows(data.verdicts, "tool")[:_MAX_TABLE_ROWS],
-        "truth": list(truth.items()) if isinstance(truth, Mapping) else [],
+        "tables": {title: _cut(rows) for title, rows in tables.items()},
     }
 
 
@@ -200,6 +200,7 @@ def _environment() -> "jinja2.Environment":
         "signed": _signed,
         "grouped": lambda value: f"{value:,}",
         "plain": _plain,
+        "plain_share": lambda value: f"{100 * value:.1f}%" if isinstance(value, float) else _plain(value),
         "duration": _duration,
         "memory": _memory,
         "clipped": clip,

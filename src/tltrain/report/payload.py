@@ -84,7 +84,7 @@ def _interest(answers: Sequence[Case | None]) -> int:
     """Rank of a case for readers: 0 if first and last stage differ, 1 if the last is wrong, 2 otherwise."""
     first, last = answers[0], answers[-1]
     if first is not None and last is not None and first.is_right is not last.is_right:
-        return 2
+        return 0
     return 1 if last is None or not last.is_right else 2
 
 

@@ -60,6 +60,18 @@ class VerdictRow(Record):
     start: int | None = None
     end: int | None = None
     """Offsets of the evidence in the feedback, in characters."""
+    truth: Text = ""
+    """right, the kind of the error, or silent:<error>; empty where it is not known."""
+
+    @property
+    def is_false_alarm(self) -> bool:
+        """A verdict of error on a call that did nothing wrong."""
+        return self.label == "error" and self.truth == "right"
+
+    @property
+    def is_missed(self) -> bool:
+        """A mistake, with or without an error in its feedback, that has no verdict of error."""
+        return self.label != "error" and self.truth not in ("", "right")
 
 
 class SftStep(Record):

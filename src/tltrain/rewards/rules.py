@@ -82,5 +82,5 @@ def reward(diagnosis: Diagnosis, table: RewardTable = PAPER_TABLE) -> Reward:
     """The reward of a diagnosed call: the sum over its errors, of which only parameter errors occur together."""
     assert len(diagnosis.errors) <= 1 or PARAMETER_ERRORS.issuperset(diagnosis.errors), diagnosis.errors
     parts = {error.value: table.value_of(error) for error in diagnosis.errors} or {diagnosis.label: table.right}
-    # fsum: -0.8 - 0.5 - 0.5 is -1.8 and no neighbour of it.
+    # fsum rounds once: -0.1 - 0.2 - 0.3 is -0.6, and not -0.6000000000000001.
     return Reward(total=math.fsum(parts.values()), parts=parts, diagnosis=diagnosis)

@@ -8,7 +8,7 @@ Axes: B = prompt of a batch, V = vocabulary entry.
 """
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ from transformers.cache_utils import DynamicCache
 from tltrain.engine.head import output_weight
 from tltrain.engine.prefix_tree import backbone, common_prefix_length
 from tltrain.rollout.cache import growing_cache, keep_rows
+from tltrain.rollout.plan import plan_batches
 
 
 class SamplingConfig(BaseModel):
@@ -80,7 +81,7 @@ def sample(
     seeds = range(len(prompts)) if seeds is None else seeds
     done = 0
     try:
-        for batch in _batches(prompts, config.batch_size):
+        for batch in plan_batches(prompts, config.batch_size):
             run = _Batch(model, tokenizer, [prompts[i] for i in batch], config, [seeds[i] for i in batch], is_complete)
             for index, completion in zip(batch, run.complete(), strict=True):
                 completions[index] = completion
@@ -90,13 +91,6 @@ def sample(
     finally:
         model.train(was_training)
     return completions
-
-
-def _batches(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
-    """Indices in batches; in sorted order neighbours share the longest beginnings."""
-    order = sorted(range(len(prompts)), key=lambda index: list(prompts[index]))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
 
 
 class _Batch:
@@ -158,7 +152,8 @@ class _Batch:
         )
         if not shared:
             self._cache = growing_cache(self._cache, len(own), self._config.max_new_tokens)
-        return output.last_hidden_state[:, -1]
+        hidden: Tensor = output.last_hidden_state[:, -1]
+        return hidden
 
     def _advance(self, tokens: Tensor) -> Tensor:
         """Feed one token a row; returns [B, H]."""
@@ -171,7 +166,8 @@ class _Batch:
             use_cache=True,
         )
         self._position = self._position + 1
-        return output.last_hidden_state[:, -1]
+        hidden: Tensor = output.last_hidden_state[:, -1]
+        return hidden
 
     def _draw(self, hidden: Tensor) -> Tensor:
         """Draw the next token of each row and write it down; returns [B]."""

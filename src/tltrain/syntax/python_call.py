@@ -25,7 +25,7 @@ _LOOKS_LIKE_ARGUMENTS = (
 )
 _FIRST_ATTEMPT = re.compile(_NAME)
 _LATER_ATTEMPT = re.compile(r"^[^\S\n]*+" + _NAME + _LOOKS_LIKE_ARGUMENTS, re.MULTILINE)
-_KEYWORD = re.compile(r"([^\W\d]\w*+)[ \t\r\n]*+=(?!=)")
+_KEYWORD = re.compile(r"([^\W\d]\w*+)[ \t\r\n]*+=")
 _END_OF_LINE = re.compile(r"[^\S\n]*+(?:\n|\Z)")
 
 

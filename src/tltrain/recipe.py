@@ -1,0 +1,185 @@
+"""Recipes: a whole run as one YAML file, from the data to the report.
+
+A recipe may say `extends: demo` (a recipe that ships, or a file next to it) and change few fields of that one.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tltrain.audit.run import AuditConfig
+from tltrain.benches.config import EvalConfig
+from tltrain.config import check_config, merge, parse_settings, unfold
+from tltrain.errors import UsageError
+from tltrain.generate.config import GenerateConfig
+from tltrain.rl.config import PpoConfig
+from tltrain.sft.config import SftConfig
+from tltrain.yaml_file import KeyPath, YamlMapping, parse_yaml, read_yaml
+
+ModelState = Literal["base", "sft", "ppo"]
+"""A state of the model: as it came, after `sft`, after `ppo`."""
+
+
+class DataFiles(BaseModel):
+    """Trajectories of one's own, JSON Lines of OpenAI chat messages with tools."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    train: Path
+    """In a file: relative to the recipe's folder."""
+    test: Path | None = None
+    """What the model is measured on; needed where the recipe has `eval`."""
+
+
+class EvalPlan(EvalConfig):
+    """Settings of `eval`, and which states of the model are measured."""
+
+    stages: tuple[ModelState, ...] = Field(default=("base", "sft", "ppo"), min_length=1)
+    """States that the recipe does not make are passed over."""
+
+    def config(self) -> EvalConfig:
+        """The settings alone."""
+        return EvalConfig.model_validate(self.model_dump(exclude={"stages"}))
+
+
+class Recipe(BaseModel):
+    """Everything that decides a run. A stage whose section is missing or null is left out; `audit` always runs.
+
+    Raises (on construction):
+        ValidationError: a field out of its range, no data or two kinds of it, or no test data where it is needed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    seed: int = 0
+    """Goes to every stage that has a seed and is given none."""
+    model: str = Field(default="smollm2-135m-instruct", min_length=1)
+    """See `engine.model.load_model`; in a file, ./NAME is a folder next to the recipe."""
+    generate: GenerateConfig | None = None
+    data: DataFiles | None = None
+    """Instead of `generate`."""
+    audit: AuditConfig = AuditConfig()
+    sft: SftConfig | None = None
+    ppo: PpoConfig | None = None
+    eval: EvalPlan | None = None
+    report: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pass_seed(cls, given: Any) -> Any:
+        seed = given.get("seed", 0) if isinstance(given, Mapping) else None
+        if not isinstance(seed, int) or isinstance(seed, bool):
+            return given
+        return {**given, **{name: _seeded(given[name], seed) for name in _SEEDED if given.get(name) is not None}}
+
+    @model_validator(mode="after")
+    def _check_data(self) -> Self:
+        if (self.generate is None) == (self.data is None):
+            found = "neither" if self.data is None else "both"
+            raise ValueError(f"generate and data: {found} is given; give one, where the trajectories come from")
+        has_test = self.generate.num_test > 0 if self.generate else self.data is not None and self.data.test is not None
+        if self.eval and not has_test:
+            raise ValueError("eval: there is no test data; give data.test or generate.num_test, or set eval to null")
+        return self
+
+
+_SEEDED = ("generate", "sft", "ppo", "eval")
+
+
+def _seeded(section: Any, seed: int) -> Any:
+    if isinstance(section, BaseModel):
+        return section if "seed" in section.model_fields_set else section.model_copy(update={"seed": seed})
+    return {"seed": seed, **section} if isinstance(section, Mapping) else section
+
+
+def load_recipe(
+    spec: str | Path, *, flags: Mapping[str, object] = {}, settings: Sequence[str] = ()
+) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        spec: name of a recipe that ships, or a YAML file.
+        flags: dotted field name -> value that replaces the recipe's; None means: not given.
+        settings: texts `field.sub=value`, which win over all else.
+
+    Raises:
+        UsageError: there is no such recipe, it cannot be read, or a field is not known or breaks a rule.
+    """
+    document = _read(str(spec), folder=Path(), below=())
+    given = unfold({name: value for name, value in flags.items() if value is not None})
+    fields = _overlay(_overlay(document.fields, given), parse_settings(settings))
+    return check_config(Recipe, fields, lines=document.lines)
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that ship."""
+    files = resources.files("tltrain.recipes").iterdir()
+    return sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where a recipe is written."""
+
+    name: str
+    text: YamlMapping
+    folder: Path
+    """What its relative paths refer to."""
+
+
+def _read(spec: str, *, folder: Path, below: tuple[str, ...]) -> YamlMapping:
+    """The fields of a recipe, on top of those that it extends."""
+    source = _find(spec, folder)
+    if source.name in below:
+        raise UsageError(f"{below[-1]}: extends={spec} leads back to itself; extend another recipe")
+    fields = _anchor({"name": Path(source.name).stem, **source.text.fields}, source.folder)
+    base = fields.pop("extends", None)
+    if base is None:
+        return YamlMapping(fields=fields, lines=source.text.lines)
+    if not isinstance(base, str):
+        raise UsageError(f"{source.name}: extends={base!r} should be the name of a recipe, or a file")
+    parent = _read(base, folder=source.folder, below=(*below, source.name))
+    lines: dict[KeyPath, str] = {**parent.lines, **source.text.lines}
+    return YamlMapping(fields=_overlay(parent.fields, fields), lines=lines)
+
+
+def _find(spec: str, folder: Path) -> _Source:
+    path = folder / Path(spec).expanduser()
+    if path.is_file() or path.suffix in (".yaml", ".yml") or "/" in spec:
+        return _Source(str(path), read_yaml(path), path.parent)
+    names = shipped_recipes()
+    if spec not in names:
+        near = difflib.get_close_matches(spec, names, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise UsageError(f"recipe={spec}: is neither a file nor a recipe that ships; {meant}these ship: {', '.join(names)}")
+    text = resources.files("tltrain.recipes").joinpath(f"{spec}.yaml").read_text(encoding="utf-8")
+    return _Source(spec, parse_yaml(text, source=f"{spec}.yaml"), folder)
+
+
+def _anchor(fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The fields with paths that mean the same wherever the run is started."""
+    anchored = dict(fields)
+    files, model = fields.get("data"), fields.get("model")
+    if isinstance(files, Mapping):
+        anchored["data"] = {
+            name: str(folder.absolute() / Path(path).expanduser()) if isinstance(path, str) else path
+            for name, path in files.items()
+        }
+    if isinstance(model, str) and model.startswith(("./", "../", "~")):
+        anchored["model"] = str(folder.absolute() / Path(model).expanduser())
+    return anchored
+
+
+def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Both in one; data of one kind replaces data of the other."""
+    merged = merge(base, over)
+    for kind, other in (("data", "generate"), ("generate", "data")):
+        if over.get(kind) is not None and other not in over:
+            merged[other] = None
+    return merged

@@ -1,0 +1,146 @@
+"""Settings of `ppo`."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tltrain.engine.settings import LoraConfig, OptimizerConfig, Precision
+from tltrain.rewards.rules import RewardTable
+
+CriticKind = Literal["head", "separate"]
+"""What estimates the rewards to come:
+
+- head: a linear layer, 0 at the start, on the actor's hidden states, through which nothing flows back. It costs nothing.
+- separate: a copy of the SFT model of its own, with such a layer on it. The paper's; it needs the memory of one more
+  model in training.
+"""
+
+
+class PpoConfig(BaseModel):
+    """Everything that decides what reinforcement learning does with its prompts.
+
+    "Paper" is the script and code that TL-Training was released with, see method.md section 3.
+
+    Raises (on construction):
+        ValidationError: a field out of its range, or fields that do not go together.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # what to learn from
+    block: Literal["paper", "strict", "lenient", "none"] = "paper"
+    """Which verdicts keep a call from being a right answer. Default: method.md, calls outside T_e."""
+    max_prompts: int | None = Field(default=None, ge=2)
+    """Most prompts to use, held-out ones included; a random choice is taken of more. None: all, as the paper."""
+    max_prompt_length: int = Field(default=8192, ge=1)
+    """Tokens; longer prompts are set aside. Default: the paper."""
+    num_epochs: float = Field(default=3.0, gt=0)
+    """Passes over the prompts. Default: the paper."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Most steps, where the epochs make more."""
+
+    # rollouts
+    prompts_per_step: int = Field(default=16, ge=1)
+    """Prompts whose completions make one rollout batch. method.md names none; as `sft` has."""
+    samples_per_prompt: int = Field(default=1, ge=1)
+    """Completions of each prompt. Default: the paper."""
+    group_size: int = Field(default=4, ge=1)
+    """Prompts of one tool list that are drawn together, where there are so many: their common beginning is computed
+    once. More is faster, fewer mixes the tools of a step better."""
+    max_new_tokens: int = Field(default=512, ge=1)
+    """A completion is cut off there. Default: the paper."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of sampling, and of every log-prob. The paper samples greedily, which never tries anything but the best guess."""
+    rollout_batch_size: int = Field(default=16, ge=1)
+    """Most prompts that are sampled together; memory grows with it, results do not change."""
+
+    # rewards
+    reward: RewardTable = RewardTable()
+    """Default: the paper's table."""
+    reward_clip: float | None = Field(default=5.0, gt=0)
+    """The reward of a completion is clipped to plus and minus this; None: not at all. Default: the paper."""
+    kl_coef: float = Field(default=0.4, ge=0)
+    """beta: what a nat of divergence from the SFT model costs. Default: the paper."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k1"
+    """See `KlEstimator`. Default: the paper."""
+    gamma: float = Field(default=1.0, ge=0, le=1)
+    """Discount a token. Default: the paper."""
+    gae_lambda: float = Field(default=0.95, ge=0, le=1)
+    """Default: the paper."""
+    whiten_advantages: bool = True
+    """Scale the advantages of a rollout batch to mean 0 and variance 1. The paper does not; with it a learning rate
+    fits whatever the rewards' size."""
+
+    # updates
+    num_updates: int = Field(default=2, ge=1)
+    """Passes over each rollout batch. The paper's one leaves every ratio at 1, so that nothing is ever clipped."""
+    minibatch_size: int = Field(default=16, ge=1)
+    """Completions per optimizer step."""
+    micro_batch_size: int = Field(default=8, ge=1)
+    """Completions that run through a model together; memory grows with it, results do not change."""
+    clip_range: float = Field(default=0.2, gt=0, lt=1)
+    """Of the ratio. Default: the paper."""
+    value_clip_range: float | None = Field(default=0.2, gt=0)
+    """How far a value may move in the updates on one rollout batch; None: anywhere. Default: the paper."""
+    vf_coef: float = Field(default=1.0, gt=0)
+    """Factor of the value loss. The critic has an optimizer of its own, so it acts through the limit on the gradient's
+    norm alone."""
+    entropy_coef: float = Field(default=0.0, ge=0)
+    """Factor of the entropy bonus. Default: the paper has none."""
+
+    # models
+    actor_optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-5)
+    """The paper's rate, 2e-7, is for all weights of a model of 7B."""
+    critic_optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
+    """For a value head alone; all weights of a separate critic want a tenth or less. The paper's rate is 1e-7."""
+    lora: LoraConfig | None = None
+    """Adapters of the actor; None trains all its weights, as the paper, and keeps a second copy as reference."""
+    critic: CriticKind = "head"
+    """The paper's is "separate"; "head" needs no second model in training."""
+    critic_lora: LoraConfig | None = None
+    """Adapters of a separate critic; None trains all its weights, as the paper."""
+    precision: Precision = "auto"
+    share_prefixes: bool = True
+    """Compute what the sequences of a micro-batch have in common once; the gradient is the same."""
+
+    # measuring and keeping
+    heldout_share: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the trajectories whose prompts are kept out of training and answered greedily during it."""
+    evaluate_every: int = Field(default=10, ge=1)
+    """Steps between answering the held-out prompts, which is also done before the first and after the last step."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights become the result; "best" are those with the highest held-out reward, the SFT model's included."""
+    checkpoint_every: int = Field(default=10, ge=1)
+    """Steps between checkpoints."""
+    seed: int = 0
+
+    @property
+    def rollouts_per_step(self) -> int:
+        """Completions in a full rollout batch."""
+        return self.prompts_per_step * self.samples_per_prompt
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        made = "prompts_per_step * samples_per_prompt"
+        for name, size, whole_name, whole in (
+            ("group_size", self.group_size, "prompts_per_step", self.prompts_per_step),
+            ("minibatch_size", self.minibatch_size, made, self.rollouts_per_step),
+        ):
+            if whole % size:
+                divisor = max(number for number in range(1, min(size, whole) + 1) if whole % number == 0)
+                raise ValueError(f"{name}={size} does not divide {whole_name}={whole}; use a divisor such as {divisor}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_models(self) -> Self:
+        if self.critic_lora is not None and self.critic == "head":
+            raise ValueError("critic_lora is set, and critic='head' has no model to adapt; set critic='separate'")
+        for name in ("lora", "critic_lora"):
+            adapters: LoraConfig | None = getattr(self, name)
+            if adapters is not None and adapters.dropout > 0:
+                raise ValueError(
+                    f"{name}.dropout={adapters.dropout} would train another policy than the one that samples; set it to 0"
+                )
+        if self.keep == "best" and self.heldout_share == 0:
+            raise ValueError("keep='best' needs held-out prompts, and heldout_share=0; raise it to 0.05, say")
+        return self

@@ -1,0 +1,68 @@
+"""Which prompts are sampled together, so that few tokens are computed."""
+
+from collections.abc import Sequence
+
+_FULL_ROWS = 8
+"""Up to about so many sequences, one more costs a decoding step next to nothing: reading the weights takes the time."""
+_NUM_STEPS = 32
+"""Decoding steps that a batch is taken to need; calls are some 20 to 60 tokens long."""
+
+
+def plan_batches(prompts: Sequence[Sequence[int]], max_size: int) -> list[list[int]]:
+    """Group prompts into batches of the least total cost; every prompt occurs once.
+
+    A batch costs, counted in tokens: the beginning that its prompts share, once; what remains of each, padded to the
+    longest; and for each decoding step one token a row, but never less than a batch of 8 rows. So a batch is cut
+    where another tool list begins, unless it would be left with few rows.
+
+    Batches are runs of the sorted order, in which neighbours share the longest beginnings; among those, the cut is
+    the best one (dynamic programming, `max_size` steps a prompt).
+
+    Args:
+        prompts: token ids, none empty.
+        max_size: most prompts of a batch; at least 1.
+
+    Returns:
+        Indices into `prompts`, batch by batch in sorted order.
+    """
+    order = sorted(range(len(prompts)), key=lambda index: list(prompts[index]))
+    lengths = [len(prompts[index]) for index in order]
+    shared_with_next = [_common_length(prompts[one], prompts[next_]) for one, next_ in zip(order, order[1:])]
+    costs, starts = [0.0], [0]
+    """Cost of the cheapest plan for the first n prompts, and where its last batch starts."""
+    for end in range(1, len(order) + 1):
+        best, best_start = float("inf"), end
+        shared = longest = shortest = lengths[end - 1]
+        for start in range(end - 1, max(end - max_size, 0) - 1, -1):
+            longest, shortest = max(longest, lengths[start]), min(shortest, lengths[start])
+            if start < end - 1:
+                shared = min(shared, shared_with_next[start])
+            cost = costs[start] + batch_cost(end - start, shared=shared, shortest=shortest, longest=longest)
+            if cost <= best:
+                best, best_start = cost, start
+        costs.append(best)
+        starts.append(best_start)
+    batches: list[list[int]] = []
+    end = len(order)
+    while end:
+        batches.append(order[starts[end] : end])
+        end = starts[end]
+    return batches[::-1]
+
+
+def batch_cost(num_rows: int, *, shared: int, shortest: int, longest: int) -> float:
+    """Cost of one batch in tokens, see `plan_batches`.
+
+    Args:
+        num_rows: prompts in the batch.
+        shared: tokens with which all its prompts begin.
+        shortest: length of the shortest prompt; the last token of each is computed for itself.
+        longest: length of the longest.
+    """
+    common = min(shared, shortest - 1) if num_rows > 1 else 0
+    return common + num_rows * (longest - common) + _NUM_STEPS * max(num_rows, _FULL_ROWS)
+
+
+def _common_length(first: Sequence[int], second: Sequence[int]) -> int:
+    limit = min(len(first), len(second))
+    return next((place for place in range(limit) if first[place] != second[place]), limit)
