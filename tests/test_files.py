@@ -91,6 +91,15 @@ def test_a_used_folder_is_kept_unless_overwritten(tmp_path):
     assert names(tmp_path) == ["one"]
 
 
+def test_the_old_folder_comes_back_if_the_new_one_cannot_be_put_there(tmp_path):
+    path = tmp_path / "one"
+    path.mkdir()
+    (path / "old").write_text("1")
+    with pytest.raises(FileNotFoundError), atomic_folder(path, overwrite=True) as folder:
+        folder.rmdir()
+    assert names(path) == ["old"]
+
+
 def test_an_empty_folder_may_be_there_and_a_file_may_not(tmp_path):
     (tmp_path / "empty").mkdir()
     with atomic_folder(tmp_path / "empty") as folder:

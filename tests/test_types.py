@@ -49,6 +49,11 @@ def test_answers_with_unknown_ids_fill_the_gaps_in_order():
     assert feedback_by_call(*messages) == [("a", "x"), ("b", "B"), ("c", "y")]
 
 
+def test_calls_that_share_an_id_are_answered_in_order():
+    steps = feedback_by_call(assistant(call("a", "1"), call("b", "1")), answer("A", "1"), answer("B", "1"))
+    assert steps == [("a", "A"), ("b", "B")]
+
+
 def test_missing_answers_are_none_and_surplus_ones_are_dropped():
     assert feedback_by_call(assistant(call("a"), call("b")), answer("A")) == [("a", "A"), ("b", None)]
     assert feedback_by_call(assistant(call("a")), answer("A"), answer("B")) == [("a", "A")]

@@ -29,6 +29,8 @@ _HOMES = {
     "run": "tltrain.run",
     "sft": "tltrain.sft.train",
 }
+_MODULES = frozenset({"audit", "generate", "report", "run", "sft"})
+"""Those that are also the name of a module or subpackage."""
 
 
 def _load(name: str) -> Any:
@@ -38,9 +40,7 @@ def _load(name: str) -> Any:
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'tltrain' has no attribute {name!r}")
-    if importlib.util.find_spec(f"tltrain.{name}"):
-        return importlib.import_module(f"tltrain.{name}")
-    return _load(name)
+    return importlib.import_module(f"tltrain.{name}") if name in _MODULES else _load(name)
 
 
 class _CallableModule(ModuleType):
@@ -53,16 +53,17 @@ class _CallableModule(ModuleType):
         return _load(self.__name__.removeprefix("tltrain."))(*args, **kwargs)
 
     @property
-    def __wrapped__(self) -> Any:
-        """For `inspect.signature` and `help`."""
-        return _load(self.__name__.removeprefix("tltrain."))
+    def __signature__(self) -> Any:
+        import inspect
+
+        return inspect.signature(_load(self.__name__.removeprefix("tltrain.")))
 
 
 class _Package(ModuleType):
-    """This package; the import system tells it of each module that it loads."""
+    """The package itself; the import system tells it of each module that it loads."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _HOMES and isinstance(value, ModuleType):
+        if name in _MODULES and isinstance(value, ModuleType):
             value.__class__ = _CallableModule
         super().__setattr__(name, value)
 

@@ -30,8 +30,26 @@ def load_config(
         UsageError: the file or a text cannot be read, a field is not known, or a value breaks a rule.
     """
     document = read_yaml(file) if file else YamlMapping(fields={}, lines={})
-    given = merge(document.fields, unfold({name: value for name, value in flags.items() if value is not None}))
-    return check_config(kind, merge(given, parse_settings(settings)), lines=document.lines)
+    given = override(document, flags=flags, settings=settings)
+    return check_config(kind, given.fields, lines=given.lines)
+
+
+def override(document: YamlMapping, *, flags: Mapping[str, object], settings: Iterable[str]) -> YamlMapping:
+    """A document with flags and settings of the command line over it; see `load_config`.
+
+    Raises:
+        UsageError: a setting cannot be read.
+    """
+    given = merge(unfold({name: value for name, value in flags.items() if value is not None}), parse_settings(settings))
+    lines = {**document.lines, **dict.fromkeys(_paths(given, ()), "command line")}
+    return YamlMapping(fields=merge(document.fields, given), lines=lines)
+
+
+def _paths(fields: Mapping[str, Any], above: KeyPath) -> Iterator[KeyPath]:
+    for name, value in fields.items():
+        yield (*above, name)
+        if isinstance(value, Mapping):
+            yield from _paths(value, (*above, name))
 
 
 def check_config(kind: type[Config], given: Mapping[str, Any], *, lines: Mapping[KeyPath, str] = _NO_LINES) -> Config:

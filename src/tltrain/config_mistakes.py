@@ -3,7 +3,7 @@
 import difflib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin
@@ -34,13 +34,13 @@ def explain(error: ValidationError, kind: Any, *, lines: Mapping[KeyPath, str]) 
 
 def _explain_one(detail: ErrorDetails, kind: Any, lines: Mapping[KeyPath, str]) -> str:
     place = _find(kind, detail["loc"])
-    known = next((lines[place.path[:end]] for end in range(len(place.path), 0, -1) if place.path[:end] in lines), "")
-    where = f"{known}: " if known else ""
+    line = lines.get(place.path[:-1] if detail["type"] == "missing" else place.path)
+    where = f"{line}: " if line else ""
     name = dotted(place.path)
     message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
     match detail["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
-            return f"{where}{name} is not known; {suggest(str(place.path[-1]), place.siblings)}"
+            return f"{where}{name} is not known; {suggest(str(place.path[-1]), place.names)}"
         case "missing":
             return f"{where}{name} is missing; {place.remedy or 'give it a value'}"
         case "value_error" | "assertion_error":
@@ -56,10 +56,13 @@ def _explain_one(detail: ErrorDetails, kind: Any, lines: Mapping[KeyPath, str]) 
 
 
 def suggest(name: str, names: Iterable[str]) -> str:
-    """The names most like a wrong one, or all of them."""
+    """The names most like a wrong one, compared by their last part, or all those without a dot."""
     names = list(names)
-    near = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
-    return f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(names) or 'none'}"
+    last_parts = {known.rpartition(".")[2]: known for known in reversed(names)}
+    near = difflib.get_close_matches(name, last_parts, n=2, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(last_parts[part] for part in near)}?"
+    return f"known are {', '.join(known for known in names if '.' not in known) or 'none'}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,15 +70,15 @@ class _Place:
     """Where in a tree of config classes a mistake lies."""
 
     path: KeyPath
-    siblings: tuple[str, ...]
-    """Names that may stand where the last part of the path does."""
+    names: tuple[str, ...]
+    """What may stand where the last part of the path does, then dotted names of fields in sections below."""
     remedy: str
 
 
 def _find(kind: Any, location: Sequence[str | int]) -> _Place:
     """Follow pydantic's location, which names the tag of a union besides fields."""
     path: list[str | int] = []
-    siblings: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     default: Any = PydanticUndefined
     candidates = section_classes(kind)
     for part in location:
@@ -86,11 +89,12 @@ def _find(kind: Any, location: Sequence[str | int]) -> _Place:
         path.append(part)
         if isinstance(part, int):
             continue
-        siblings = tuple(name for one in candidates for name in _field_types(one))
+        names = tuple(name for one in candidates for name in _field_types(one))
+        names += tuple(name for one in candidates for name in _nested_names(one))
         default = next((_default_of(one, part) for one in candidates if part in _field_types(one)), PydanticUndefined)
         candidates = [inner for one in candidates for inner in section_classes(_field_types(one).get(part))]
     is_plain = isinstance(default, bool | int | float | str)
-    return _Place(path=tuple(path), siblings=siblings, remedy=f"the default is {default}" if is_plain else "")
+    return _Place(path=tuple(path), names=names, remedy=f"the default is {default}" if is_plain else "")
 
 
 def section_classes(annotation: Any) -> list[type]:
@@ -106,6 +110,12 @@ def _field_types(kind: type) -> dict[str, Any]:
     if issubclass(kind, BaseModel):
         return {name: field.annotation for name, field in kind.model_fields.items()}
     return {field.name: field.type for field in fields(kind)} if is_dataclass(kind) else {}
+
+
+def _nested_names(kind: type) -> Iterator[str]:
+    for name, annotation in _field_types(kind).items():
+        for section in section_classes(annotation):
+            yield from (f"{name}.{inner}" for inner in (*_field_types(section), *_nested_names(section)))
 
 
 def _default_of(kind: type, name: str) -> Any:

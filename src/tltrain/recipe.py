@@ -14,12 +14,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tltrain.audit.run import AuditConfig
 from tltrain.benches.config import EvalConfig
-from tltrain.config import check_config, merge, parse_settings, unfold
+from tltrain.config import check_config, merge, override
 from tltrain.errors import UsageError
 from tltrain.generate.config import GenerateConfig
 from tltrain.rl.config import PpoConfig
 from tltrain.sft.config import SftConfig
-from tltrain.yaml_file import KeyPath, YamlMapping, parse_yaml, read_yaml
+from tltrain.yaml_file import YamlMapping, parse_yaml, read_yaml
 
 ModelState = Literal["base", "sft", "ppo"]
 """A state of the model: as it came, after `sft`, after `ppo`."""
@@ -98,9 +98,7 @@ def _seeded(section: Any, seed: int) -> Any:
     return {"seed": seed, **section} if isinstance(section, Mapping) else section
 
 
-def load_recipe(
-    spec: str | Path, *, flags: Mapping[str, object] = {}, settings: Sequence[str] = ()
-) -> Recipe:
+def load_recipe(spec: str | Path, *, flags: Mapping[str, object] = {}, settings: Sequence[str] = ()) -> Recipe:
     """Read a recipe.
 
     Args:
@@ -112,9 +110,9 @@ def load_recipe(
         UsageError: there is no such recipe, it cannot be read, or a field is not known or breaks a rule.
     """
     document = _read(str(spec), folder=Path(), below=())
-    given = unfold({name: value for name, value in flags.items() if value is not None})
-    fields = _overlay(_overlay(document.fields, given), parse_settings(settings))
-    return check_config(Recipe, fields, lines=document.lines)
+    given = override(YamlMapping(fields={}, lines={}), flags=flags, settings=settings)
+    recipe = _overlay(document, given)
+    return check_config(Recipe, recipe.fields, lines=recipe.lines)
 
 
 def shipped_recipes() -> list[str]:
@@ -145,8 +143,7 @@ def _read(spec: str, *, folder: Path, below: tuple[str, ...]) -> YamlMapping:
     if not isinstance(base, str):
         raise UsageError(f"{source.name}: extends={base!r} should be the name of a recipe, or a file")
     parent = _read(base, folder=source.folder, below=(*below, source.name))
-    lines: dict[KeyPath, str] = {**parent.lines, **source.text.lines}
-    return YamlMapping(fields=_overlay(parent.fields, fields), lines=lines)
+    return _overlay(parent, YamlMapping(fields=fields, lines=source.text.lines))
 
 
 def _find(spec: str, folder: Path) -> _Source:
@@ -157,7 +154,9 @@ def _find(spec: str, folder: Path) -> _Source:
     if spec not in names:
         near = difflib.get_close_matches(spec, names, n=1)
         meant = f"did you mean {near[0]}? " if near else ""
-        raise UsageError(f"recipe={spec}: is neither a file nor a recipe that ships; {meant}these ship: {', '.join(names)}")
+        raise UsageError(
+            f"recipe={spec}: is neither a file nor a recipe that ships; {meant}these ship: {', '.join(names)}"
+        )
     text = resources.files("tltrain.recipes").joinpath(f"{spec}.yaml").read_text(encoding="utf-8")
     return _Source(spec, parse_yaml(text, source=f"{spec}.yaml"), folder)
 
@@ -176,10 +175,10 @@ def _anchor(fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return anchored
 
 
-def _overlay(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Both in one; data of one kind replaces data of the other."""
-    merged = merge(base, over)
+def _overlay(base: YamlMapping, over: YamlMapping) -> YamlMapping:
+    """Both in one; `over` wins, and data of one kind replaces data of the other."""
+    fields = merge(base.fields, over.fields)
     for kind, other in (("data", "generate"), ("generate", "data")):
-        if over.get(kind) is not None and other not in over:
-            merged[other] = None
-    return merged
+        if over.fields.get(kind) is not None and other not in over.fields:
+            fields[other] = None
+    return YamlMapping(fields=fields, lines={**base.lines, **over.lines})

@@ -21,6 +21,7 @@ from tltrain.config import dump_config
 from tltrain.data_stages import lasting
 from tltrain.errors import DataError, UsageError
 from tltrain.files import check_file, decode_json, hash_file, write_json_atomic, write_text_atomic
+from tltrain.generate.config import GenerateConfig
 from tltrain.recipe import DataFiles, ModelState, Recipe
 from tltrain.stage import Progress, Reuse, fingerprint, is_current, read_stage
 from tltrain.types import Json
@@ -46,7 +47,7 @@ class Step:
     @property
     def recorded(self) -> dict[str, Any]:
         """Config and inputs as the stage's folder records them."""
-        config = lasting(self.config) if self.function == "generate" else self.config
+        config = lasting(self.config) if isinstance(self.config, GenerateConfig) else self.config
         return {"config": config, "inputs": self.inputs}
 
 
@@ -111,10 +112,11 @@ def run(recipe: Recipe, out: Path, *, reuse: Reuse = Reuse.REFUSE, watch: Watch 
         with (watch or _watch_nothing)(f"{number}/{len(steps)} {step.name}") as progress:
             outcomes[step.name] = _perform(step, out, progress)
         _record(out, recipe, outcomes)
+    evaluated = [step.name for step in steps if step.function == "evaluate"]
     return RunResult(
         out=out,
         stages=outcomes,
-        scores={step.name.removeprefix("eval/"): _scores(out / step.name) for step in steps if step.function == "evaluate"},
+        scores={name.removeprefix("eval/"): _scores(out / name) for name in evaluated},
         report=tltrain.report(out) if recipe.report else None,
     )
 

@@ -138,7 +138,9 @@ def _answers_to(calls: tuple[AnyCall, ...], following: tuple[Message, ...]) -> l
         replies.append(message)
     answers: list[str | None] = [None] * len(calls)
     unmatched: list[Message] = []
-    positions: dict[str | None, int] = {call.id: position for position, call in enumerate(calls) if call.id is not None}
+    # of calls that share an id, the first is answered first
+    numbered = reversed(list(enumerate(calls)))
+    positions: dict[str | None, int] = {call.id: position for position, call in numbered if call.id is not None}
     for reply in replies:
         position = positions.get(reply.call_id)
         if position is None or answers[position] is not None:

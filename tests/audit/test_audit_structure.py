@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tltrain.audit.structure import read_structure
@@ -54,12 +54,14 @@ objects = st.dictionaries(
 )
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(objects)
 def test_json_and_printed_python_read_back(value):
     assert read_structure(json.dumps(value)) == (value, True)
     assert read_structure(repr(value)) == (value, True)
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(objects, st.integers(0, 80))
 def test_a_cut_text_reads_as_a_part_or_not_at_all(value, length):
     structure = read_structure(repr(value)[:length])

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tltrain.errors import DataError
@@ -139,6 +139,7 @@ def trajectories(draw):
     )
 
 
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(trajectories())
 def test_writing_and_reading_is_identity(trajectory):
     row = json.loads(json.dumps(row_from_trajectory(trajectory)))

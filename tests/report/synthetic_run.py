@@ -24,12 +24,14 @@ _WRONG = {
 _RIGHT_SHARE = {"base": 0.21, "sft": 0.58, "ppo": 0.72}
 
 
-def build_run(folder: Path, *, num_cases: int = 60, num_steps: int = 160, seed: int = 0) -> Path:
-    """Write a complete run of that many evaluation cases and training steps; returns `folder`."""
+def build_run(
+    folder: Path, *, num_cases: int = 60, num_steps: int = 160, num_trajectories: int = 240, seed: int = 0
+) -> Path:
+    """Write a complete run of that many evaluation cases, training steps and trajectories; returns `folder`."""
     rng = random.Random(seed)
     _write_text(folder / "config.yaml", _CONFIG)
     _write_json(folder / "run.json", _RUN)
-    trajectories, verdicts = _audited_data(rng)
+    trajectories, verdicts = _audited_data(rng, num_trajectories)
     write_rows(folder / "generate" / "train.jsonl", trajectories)
     _write_json(folder / "generate" / "summary.json", _summary(trajectories))
     write_rows(folder / "audit" / "verdicts.jsonl", verdicts)
@@ -102,9 +104,9 @@ _FEEDBACK = (
 )
 
 
-def _audited_data(rng: random.Random) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _audited_data(rng: random.Random, num_trajectories: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     trajectories, verdicts = [], []
-    for number in range(240):
+    for number in range(num_trajectories):
         kit = rng.choice(KITS)
         tool, other, _, arguments = _TOOLS[kit]
         key = f"train-{number:05d}"

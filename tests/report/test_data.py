@@ -1,6 +1,6 @@
 import json
 
-from report.synthetic_run import build_run
+from report.synthetic_run import build_run, write_rows
 from tltrain.report.data import read_run
 from tltrain.report.examples import WrongCall, WrongCalls, choose_episodes, choose_rollouts, choose_wrong_calls
 from tltrain.report.records import Case, Rollout, Score
@@ -89,6 +89,19 @@ def test_evidence_is_found_by_its_text_where_offsets_are_wrong(tmp_path):
     moved = [row | {"start": 9000, "end": 9009} for row in rows]
     (run / "audit" / "verdicts.jsonl").write_text("\n".join(json.dumps(row) for row in moved))
     assert examples_of(choose_wrong_calls(read_run(run)), "tool_not_defined")[0].marked == "is not defined"
+
+
+def test_offsets_tell_which_of_two_equal_texts_is_the_evidence(tmp_path):
+    calls = [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]
+    messages = [
+        {"role": "assistant", "tool_calls": calls},
+        {"role": "tool", "content": "no error, error", "tool_call_id": "c"},
+    ]
+    write_rows(tmp_path / "generate" / "train.jsonl", [{"id": "t", "messages": messages}])
+    verdict = {"id": "t", "call": 0, "label": "error", "kind": "refused", "evidence": "error", "start": 10, "end": 15}
+    write_rows(tmp_path / "audit" / "verdicts.jsonl", [verdict])
+    [example] = examples_of(choose_wrong_calls(read_run(tmp_path)), "refused")
+    assert (example.before, example.marked, example.after) == ("no error, ", "error", "")
 
 
 def test_without_trajectories_the_evidence_still_shows(tmp_path):

@@ -56,6 +56,10 @@ def render(run: Path) -> str:
     return render_page(read_run(run), NO_CHARTS)
 
 
+def build_small(folder: Path) -> Path:
+    return build_run(folder / "run", num_cases=5, num_steps=3, num_trajectories=25)
+
+
 def script_data(html: str, name: str) -> dict:
     found = re.search(rf'<script type="application/json" id="{name}">(.*?)</script>', html, re.DOTALL)
     return json.loads(found[1])
@@ -69,7 +73,7 @@ def run(tmp_path_factory) -> Path:
 @pytest.fixture
 def short_run(tmp_path) -> Path:
     """A run with few charts, which take most of the time."""
-    run = build_run(tmp_path / "run", num_cases=5, num_steps=3)
+    run = build_small(tmp_path)
     for stage in ("sft", "ppo"):
         (run / stage / "metrics.jsonl").unlink()
     return run
@@ -136,7 +140,7 @@ def test_same_run_gives_the_same_bytes(short_run, tmp_path):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_missing_part_is_named_in_one_line(part, tmp_path):
-    run = build_run(tmp_path / "run", num_cases=5, num_steps=3)
+    run = build_small(tmp_path)
     (run / part).unlink()
     html = render(run)
     is_optional = part == "audit/summary.json"  # the verdicts say all but the truth
@@ -146,7 +150,7 @@ def test_a_missing_part_is_named_in_one_line(part, tmp_path):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_broken_file_is_named_and_breaks_nothing(part, tmp_path):
-    run = build_run(tmp_path / "run", num_cases=5, num_steps=3)
+    run = build_small(tmp_path)
     (run / part).write_text('{"open: [1, ')
     html = render(run)
     assert "1 problem while reading this run" in html
@@ -205,7 +209,7 @@ def test_hostile_texts_stay_texts(short_run):
 
 
 def test_half_a_surrogate_pair_and_control_characters_do_not_stop_the_page(tmp_path):
-    run = build_run(tmp_path / "run", num_cases=3, num_steps=3)
+    run = build_small(tmp_path)
     (run / "config.yaml").write_text("model: 'a\\tb'\n# \x1b[31m")
     data = read_run(run)
     case = data.stages[0].cases[0].model_copy(update={"completion": "\ud800 \x00", "kit": "$x$\n"})

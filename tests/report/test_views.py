@@ -4,9 +4,10 @@ from tltrain.report.data import Stage
 from tltrain.report.palette import Colour, Outcome, outcome_of, outcome_shares, printable, stage_colours, words
 from tltrain.report.records import Scores, VerdictRow
 from tltrain.report.views import (
+    SummaryGroup,
     count_rows,
     error_counts,
-    flatten_counts,
+    group_summary,
     kit_scores,
     score_rows,
     source_rows,
@@ -77,10 +78,13 @@ def test_counts_come_with_shares():
     assert [tuple(row) for row in rows] == [("a", 2, 50.0), ("(none)", 1, 25.0), ("b", 1, 25.0)]
 
 
-def test_a_free_summary_becomes_facts_and_tables():
-    facts, tables = flatten_counts({"calls": 3, "kits": {"bank": 2}, "deep": {"er": {"x": 1}, "y": None}})
-    assert facts == [("calls", 3)]
-    assert tables == {"kits": {"bank": 2}, "deep · er": {"x": 1}, "deep": {"y": None}}
+def test_a_free_summary_becomes_groups_of_facts_and_tables():
+    summary = {"calls": 3, "kits": {"bank": 2}, "train": {"n": 7, "deep": {"er": {"x": 1}, "y": None}}, "none": {}}
+    assert group_summary(summary) == [
+        SummaryGroup("", [("calls", 3)], {"kits": {"bank": 2}}),
+        SummaryGroup("train", [("n", 7)], {"deep · er": {"x": 1}, "deep": {"y": None}}),
+    ]
+    assert group_summary({}) == []
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,11 @@ def test_hermes_rows(tmp_path: Path):
     assert [result["reward"] for result in results] == [1, -0.25, -2, -2]
 
 
+def test_arguments_may_be_given_by_position(tmp_path: Path):
+    results = score(tmp_path, row("f(1)"), row("f(a=1)", "f(1)"), row("f(1, 2, 3)"), row("h(1)"))
+    assert [result["reward"] for result in results] == [1, 1, -2, -2]
+
+
 def test_where_no_call_is_right(tmp_path: Path):
     results = score(tmp_path, row("All done.", None), row("f(a=1)", None), row("f(a=", None))
     assert [(result["reward"], result["kind"]) for result in results] == [

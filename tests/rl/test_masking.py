@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from tltrain.rl.masking import check_shapes, keep_trained, masked_mean
+from tltrain.rl.masking import check_shapes, keep_trained, mask_of_lengths, masked_mean, pad_rows
 
 NAN = float("nan")
 
@@ -57,3 +57,19 @@ def test_sums_run_in_float32():
     x = torch.ones(1, 4096, dtype=torch.bfloat16)
     mean = masked_mean(x, torch.ones(1, 4096, dtype=torch.bool))
     assert (mean.item(), mean.dtype) == (1.0, torch.float32)
+
+
+def test_flat_numbers_go_to_their_rows_with_gradient():
+    mask = mask_of_lengths([1, 3])
+    assert mask.tolist() == [[True, False, False], [True, True, True]]
+    flat = torch.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True)
+    padded = pad_rows(flat, mask)
+    assert padded.tolist() == [[1, 0, 0], [2, 3, 4]]
+    (padded * torch.tensor([[1.0, 9, 9], [2, 3, 4]])).sum().backward()
+    assert flat.grad.tolist() == [1, 2, 3, 4]
+
+
+def test_too_few_or_too_many_numbers_are_refused():
+    for number in (3, 5):
+        with pytest.raises(ValueError, match=r"must be \(4,\), one a trained token"):
+            pad_rows(torch.zeros(number), mask_of_lengths([1, 3]))

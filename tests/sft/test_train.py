@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import signal
 import subprocess
@@ -59,7 +60,7 @@ def trained(tiny_model: Path, generated: Path, tmp_path_factory: pytest.TempPath
 def test_it_learns_and_leaves_a_model_that_loads_with_its_template(trained: Path):
     rows = _metrics(trained)
     assert rows[-1]["loss"] < rows[0]["loss"]
-    assert rows[-1]["heldout"]["nll"] < 11  # log(49152) is 10.8
+    assert rows[-1]["heldout"]["nll"] < math.log(700)  # of a uniform guess
     loaded = load_model(trained / "model")
     assert "tltrain/chatml" in loaded.tokenizer.chat_template
     assert not (trained / "checkpoints").exists()
@@ -175,11 +176,11 @@ def test_a_used_folder_is_refused(trained: Path, tiny_model: Path, generated: Pa
 
 
 def test_rows_that_do_not_fit_are_set_aside_with_id_and_limit(tiny_model: Path, generated: Path, tmp_path: Path):
-    config = _CONFIG.model_copy(update={"max_length": 330, "num_epochs": 1})
+    config = _CONFIG.model_copy(update={"max_length": 500, "num_epochs": 1})
     result = sft(config, data=generated / "train.jsonl", model=tiny_model, out=tmp_path / "out")
     rows = [json.loads(line) for line in (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()]
     assert result.num_set_aside == len(rows) > 0
-    assert all("330" in row["reason"] and row["id"] in row["reason"] for row in rows)
+    assert all("500" in row["reason"] and row["id"] in row["reason"] for row in rows)
 
 
 def test_nothing_left_to_train_on_is_an_error(tiny_model: Path, generated: Path, tmp_path: Path):

@@ -10,7 +10,8 @@ from syntax import strategies
 from tltrain.errors import DataError, UsageError
 from tltrain.syntax import SYNTAXES, CallSyntax, detect_syntax, get_syntax, parse_single
 from tltrain.syntax.base import MAX_LENGTH
-from tltrain.syntax.literals import JSON, MAX_DEPTH, PYTHON, Reader, UnreadableError
+from tltrain.syntax.literals import JSON, MAX_DEPTH, PYTHON
+from tltrain.syntax.reader import Reader, UnreadableError
 from tltrain.taxonomy import json_equal
 from tltrain.types import Json, MalformedCall, Tool, ToolCall
 
@@ -187,6 +188,7 @@ def test_single_call_has_nothing_beside_it(syntax: CallSyntax):
 def test_blank_text_before_calls_is_left_out_and_text_alone_is_kept():
     assert get_syntax("python").render(" \n", [ToolCall(name="f")]) == "f()"
     assert get_syntax("python").render("Hello ", []) == "Hello "
+    assert get_syntax("python").render(" ", []) == " "
 
 
 def test_unknown_syntax_is_refused_with_the_nearest_name():

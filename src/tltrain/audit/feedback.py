@@ -8,9 +8,11 @@ envelopes; free text by the rules of `rules.yaml`. Long content that mentions er
 import json
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
 
-from tltrain.audit.rules import Reach, Rule, RuleBook, kind_of_status, shipped_rules, split_name
+from tltrain.audit.evidence import locate
+from tltrain.audit.finding import Finding, Reader
+from tltrain.audit.free_text import EXPLANATION_LIMIT, read_ends, read_markup, read_notice, straighten
+from tltrain.audit.rules import Reach, RuleBook, kind_of_status, shipped_rules, split_name
 from tltrain.audit.signals import (
     ANSWER_KEYS,
     MESSAGE_KEYS,
@@ -34,14 +36,6 @@ from tltrain.types import Json
 
 __all__ = ["Blame", "Verdict", "VerdictLabel", "judge_feedback"]
 
-_NOTICE_LIMIT = 300
-"""Characters up to which a text is a notice; longer ones are content, and only how they open or close counts."""
-_QUOTE_LIMIT = 60
-"""The same for tools that quote others, whose notices are shorter than what they quote."""
-_HEAD = 500
-_TAIL = 1500
-_NAMING_LIMIT = 2000
-_EVIDENCE_LIMIT = 160
 _MAX_DEPTH = 6
 
 _ASKING_TRUTH = word_set("is has check can are does verify validate test compare exists contains should")
@@ -76,40 +70,6 @@ _HTTP_OK = re.compile(
     r"[\s.,;:\-]*",
     re.IGNORECASE,
 )
-_MARKUP_TITLE = re.compile(r"<(title|h1)[^>]{0,200}>\s*([^<]{1,200})", re.IGNORECASE)
-_MARKUP_ERROR = re.compile(
-    r"<(?:\w{1,20}:)?(?:error|errors|fault|faultstring|exception|exceptionreport|serviceexception|errorresponse)\b[^>/]{0,200}>"
-    r"(?!\s*(?:0|false|none|null)?\s*</)|<(?:status|result|success|code)>\s*(?:error|fail(?:ed|ure)?|false|[45]\d\d)\s*</",
-    re.IGNORECASE,
-)
-_QUOTED = re.compile(r"(?<!\w)(['\"`])(?=[^\n]{0,300}?\s)([^\n]{1,300}?)\1(?!\w)")
-_CURLY = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
-_LEADING_MARKS = re.compile(r"[\s\W]{0,6}?(?=[\w\[\u274c\u2717\u2716\U0001f6ab\u26d4])")
-
-
-class _Finding(NamedTuple):
-    """A verdict before its kind is named and its evidence located."""
-
-    label: VerdictLabel
-    proof: str
-    excerpt: str = ""
-    """What was matched, as decoded."""
-    key: str | None = None
-    """Field that holds the excerpt."""
-    text: str = ""
-    """Everything by which an error explains itself."""
-    status: int | None = None
-    rule: Rule | None = None
-    """The text rule behind the proof."""
-
-
-class _Reader(NamedTuple):
-    """What stays the same while one feedback is read."""
-
-    book: RuleBook
-    words: frozenset[str]
-
-
 _OK, _ERROR, _AMBIGUOUS = VerdictLabel.OK, VerdictLabel.ERROR, VerdictLabel.AMBIGUOUS
 
 
@@ -128,12 +88,12 @@ def judge_feedback(feedback: str | None, tool: str, book: RuleBook | None = None
         return Verdict(
             label=VerdictLabel.UNANSWERED, rule="no_feedback", kind=FeedbackKind.UNANSWERED, blame=Blame.UNKNOWN
         )
-    reader = _Reader(book or shipped_rules(), split_name(tool))
+    reader = Reader(book or shipped_rules(), split_name(tool))
     return _verdict(_read_text(feedback, reader, 0), feedback, reader)
 
 
-def _verdict(finding: _Finding, feedback: str, reader: _Reader) -> Verdict:
-    start, end = _locate(finding, feedback)
+def _verdict(finding: Finding, feedback: str, reader: Reader) -> Verdict:
+    start, end = locate(finding, feedback)
     kind, blame, rule = None, Blame.NONE, finding.proof
     if finding.label is _AMBIGUOUS:
         kind, blame = FeedbackKind.AMBIGUOUS, Blame.UNKNOWN
@@ -144,9 +104,9 @@ def _verdict(finding: _Finding, feedback: str, reader: _Reader) -> Verdict:
     )
 
 
-def _name(finding: _Finding, reader: _Reader) -> tuple[FeedbackKind, Blame, str]:
+def _name(finding: Finding, reader: Reader) -> tuple[FeedbackKind, Blame, str]:
     """Kind, blame and rule of an error: by its words, then by its HTTP status, then by weaker words."""
-    text = finding.text[:_NAMING_LIMIT].translate(_CURLY)
+    text = straighten(finding.text[:EXPLANATION_LIMIT])
     if "_" in text:
         text += "\n" + text.replace("_", " ")  # codes such as `channel_not_found`
     named = finding.rule
@@ -167,7 +127,7 @@ def _name(finding: _Finding, reader: _Reader) -> tuple[FeedbackKind, Blame, str]
 # Text
 
 
-def _read_text(text: str, reader: _Reader, depth: int) -> _Finding:
+def _read_text(text: str, reader: Reader, depth: int) -> Finding:
     """Judge a text of any form."""
     text = text.strip()
     wrapped = _WRAPPERS.fullmatch(text[:100_000])
@@ -178,128 +138,45 @@ def _read_text(text: str, reader: _Reader, depth: int) -> _Finding:
     if len(text) <= 5 and text.strip(".").lower() in _LITERALS:
         return _read_scalar(_LITERALS[text.strip(".").lower()], text, reader)
     if depth > _MAX_DEPTH:
-        return _Finding(_OK, "nested_too_deeply")
+        return Finding(_OK, "nested_too_deeply")
     structure = read_structure(text)
     if structure is not None:
         return _read_value(structure.value, text, reader, depth)
     return (
         _read_envelope(text, reader, depth)
-        or _read_markup(text, reader)
-        or _read_ends(text, reader)
-        or _read_notice(text, reader)
+        or read_markup(text, reader)
+        or read_ends(text, reader)
+        or read_notice(text, reader)
     )
 
 
-def _read_envelope(text: str, reader: _Reader, depth: int) -> _Finding | None:
+def _read_envelope(text: str, reader: Reader, depth: int) -> Finding | None:
     """The body behind `Status Code: 200. Response:` or `Result:`."""
     match = _HTTP_OK.match(text) or _LEAD_IN.match(text)
     if match is None:
         return None
     body = text[match.end() :]
-    return _read_text(body, reader, depth + 1) if body.strip() else _Finding(_OK, "http_ok", match[0].strip())
-
-
-def _read_markup(text: str, reader: _Reader) -> _Finding | None:
-    """HTML and XML pages: their title or first heading decides, or an error element near the top."""
-    if not re.match(r"<[!?a-zA-Z]", text):
-        return None
-    head = text[:4000]
-    for title in _MARKUP_TITLE.finditer(head):
-        finding = _read_ends(title[2].strip(), reader) or _read_notice(title[2].strip(), reader)
-        if finding.label is _ERROR:
-            return finding._replace(proof="page_title", text=re.sub(r"<[^>]{0,300}>", " ", head), rule=None)
-    element = _MARKUP_ERROR.search(head)
-    if element:
-        return _Finding(_ERROR, "error_element", element[0], text=re.sub(r"<[^>]{0,300}>", " ", head))
-    return _Finding(_OK, "page")
-
-
-def _read_ends(text: str, reader: _Reader) -> _Finding | None:
-    """Errors by which a text of any length opens or closes."""
-    head = text[:_HEAD].translate(_CURLY)
-    marks = _LEADING_MARKS.match(head)
-    start = marks.end() if marks else 0
-    tail_start = max(0, len(text) - _TAIL)
-    tail = text[tail_start:].translate(_CURLY)
-    is_harmless = reader.book.harmless.match(head, start)
-    for rule in reader.book.rules:
-        if not rule.applies_to(reader.words):
-            continue
-        match = None
-        if rule.reach is Reach.OPENING and not is_harmless:
-            match, offset = rule.pattern.match(head, start), 0
-        elif rule.reach is Reach.CLOSING:
-            match, offset = rule.pattern.search(tail), tail_start
-        if match:
-            # up to the end of the line: `Error:` alone explains nothing
-            end = text.find("\n", offset + match.end())
-            excerpt = text[offset + match.start() : end if end >= 0 else len(text)]
-            explanation = text if len(text) <= _NAMING_LIMIT else excerpt + "\n" + text[tail_start:]
-            return _Finding(rule.label, rule.name, excerpt, text=explanation, rule=rule)
-    return None
-
-
-def _read_notice(text: str, reader: _Reader, *, is_quotable: bool = True) -> _Finding:
-    """Short texts by every rule; long ones are content.
-
-    Args:
-        text: without space around it.
-        reader: rules and tool.
-        is_quotable: the text may be what others said, as found by the tool.
-    """
-    if len(text) > _NOTICE_LIMIT:
-        return _Finding(_OK, "long_content")
-    plain = _blank_out(text.translate(_CURLY), reader.book)
-    for rule in reader.book.rules:
-        if rule.reach is Reach.NOTICE and rule.applies_to(reader.words):
-            match = rule.pattern.search(plain)
-            if match:
-                is_doubtful = rule.label is _ERROR and is_quotable and _may_be_quote(text, reader)
-                label = _AMBIGUOUS if is_doubtful else rule.label
-                return _Finding(label, rule.name, text[match.start() : match.end()], text=text, rule=rule)
-    mention = reader.book.mention.search(plain)
-    if mention and text.count("\n") < 2 and reader.book.reading_tools.isdisjoint(reader.words):
-        return _Finding(_AMBIGUOUS, "mentions_error", text[mention.start() : mention.end()])
-    return _Finding(_OK, "plain_text")
-
-
-def _may_be_quote(text: str, reader: _Reader) -> bool:
-    """A headline about a time-out is no time-out: prose, not the language of programs, from a tool that quotes."""
-    if not reader.book.asking_tools.isdisjoint(reader.words):
-        return True
-    is_prose = len(text) > _QUOTE_LIMIT and not re.search(r"[(){}\[\]=_<>]|://", text)
-    return is_prose and not reader.book.quoting_tools.isdisjoint(reader.words)
-
-
-def _blank_out(text: str, book: RuleBook) -> str:
-    """The text with harmless phrases and quoted phrases (not quoted names) blanked, at the same length."""
-    text = book.harmless.sub(lambda match: " " * len(match[0]), text)
-    is_quote_whole = len(text) > 1 and text[0] == text[-1] and text[0] in "'\"`"
-    if is_quote_whole:
-        return text
-    return _QUOTED.sub(
-        lambda match: match[0] if not re.search(r"\s", match[2]) else f"{match[1]}{'x' * len(match[2])}{match[1]}", text
-    )
+    return _read_text(body, reader, depth + 1) if body.strip() else Finding(_OK, "http_ok", match[0].strip())
 
 
 # Values
 
 
-def _read_nothing(text: str, reader: _Reader) -> _Finding:
+def _read_nothing(text: str, reader: Reader) -> Finding:
     if not _SILENT.isdisjoint(reader.words):
-        return _Finding(_OK, "nothing_to_say", text)
-    return _Finding(_AMBIGUOUS, "empty", text)
+        return Finding(_OK, "nothing_to_say", text)
+    return Finding(_AMBIGUOUS, "empty", text)
 
 
-def _read_scalar(value: Json, text: str, reader: _Reader) -> _Finding:
+def _read_scalar(value: Json, text: str, reader: Reader) -> Finding:
     if value is None:
         return _read_nothing(text, reader)
     if value is False and _ASKING_TRUTH.isdisjoint(reader.words):
-        return _Finding(_AMBIGUOUS, "false", text)
-    return _Finding(_OK, "literal", text)
+        return Finding(_AMBIGUOUS, "false", text)
+    return Finding(_OK, "literal", text)
 
 
-def _read_value(value: Json, text: str, reader: _Reader, depth: int) -> _Finding:
+def _read_value(value: Json, text: str, reader: Reader, depth: int) -> Finding:
     """Judge a decoded value that was printed as `text`."""
     if isinstance(value, str):
         return _read_text(value, reader, depth + 1)
@@ -310,12 +187,12 @@ def _read_value(value: Json, text: str, reader: _Reader, depth: int) -> _Finding
     return _read_scalar(value, text, reader)
 
 
-def _read_list(items: list[Json], reader: _Reader, depth: int) -> _Finding:
+def _read_list(items: list[Json], reader: Reader, depth: int) -> Finding:
     if not items:
-        return _Finding(_OK, "empty_list", "[]")
+        return Finding(_OK, "empty_list", "[]")
     objects = [item for item in items[:50] if isinstance(item, Mapping)]
     if len(objects) < min(len(items), 50):
-        return _read_value(items[0], "", reader, depth + 1) if len(items) == 1 else _Finding(_OK, "list")
+        return _read_value(items[0], "", reader, depth + 1) if len(items) == 1 else Finding(_OK, "list")
     parts = [item.get("text") for item in objects if item.get("type") == "text"]
     if len(parts) == len(items):
         return _read_text("\n".join(part for part in parts if isinstance(part, str)), reader, depth + 1)
@@ -330,18 +207,18 @@ def _read_list(items: list[Json], reader: _Reader, depth: int) -> _Finding:
         if signal.proof in {"error_field", "failure_flag"} and not signal.is_weak
     ]
     if not failed or not {"log", "logs", "error", "errors"}.isdisjoint(reader.words):
-        return _Finding(_OK, "list")
+        return Finding(_OK, "list")
     label = _ERROR if len(failed) == len(objects) else _AMBIGUOUS
     text = "\n".join(text for item in objects for text in collect_texts(item))
-    return _Finding(label, "items_failed", _printed(failed[0].value), failed[0].key, text)
+    return Finding(label, "items_failed", _printed(failed[0].value), failed[0].key, text)
 
 
-def _read_object(answer: Object, reader: _Reader, depth: int) -> _Finding:
+def _read_object(answer: Object, reader: Reader, depth: int) -> Finding:
     """Judge an answer by its fields."""
     if depth > _MAX_DEPTH:
-        return _Finding(_OK, "nested_too_deeply")
+        return Finding(_OK, "nested_too_deeply")
     if not answer:
-        return _Finding(_AMBIGUOUS, "empty_object", "{}")
+        return Finding(_AMBIGUOUS, "empty_object", "{}")
     failures = list(find_failures(answer, reader.words))
     inner = _read_payload(answer, reader, depth)
     strong = [signal for signal in failures if not signal.is_weak]
@@ -351,20 +228,20 @@ def _read_object(answer: Object, reader: _Reader, depth: int) -> _Finding:
         is_doubtful = inner.rule is not None and inner.rule.reach is Reach.NOTICE and says_ok(answer)
         return inner._replace(label=_AMBIGUOUS) if is_doubtful else inner
     if failures:
-        return _Finding(_AMBIGUOUS, failures[0].proof, _printed(failures[0].value), failures[0].key)
+        return Finding(_AMBIGUOUS, failures[0].proof, _printed(failures[0].value), failures[0].key)
     return (
         _read_message(answer, reader)
         or _read_emptiness(answer, inner, reader)
-        or (inner if inner is not None else _Finding(_OK, "object"))
+        or (inner if inner is not None else Finding(_OK, "object"))
     )
 
 
-def _read_failure(answer: Object, signals: list[Signal], inner: _Finding | None, reader: _Reader) -> _Finding:
+def _read_failure(answer: Object, signals: list[Signal], inner: Finding | None, reader: Reader) -> Finding:
     """An answer with a field that says it failed; ambiguous where the rest of it says the opposite."""
     first = min(signals, key=lambda signal: signal.status is None and signal.proof != "error_field")
-    text = "\n".join(collect_texts(answer))[:_NAMING_LIMIT]
+    text = "\n".join(collect_texts(answer))[:EXPLANATION_LIMIT]
     status = next((signal.status for signal in signals if signal.status is not None), None)
-    finding = _Finding(_ERROR, first.proof, _printed(first.value), first.key, text, status)
+    finding = Finding(_ERROR, first.proof, _printed(first.value), first.key, text, status)
     if any(signal.proof != "error_field" for signal in signals):
         return finding
     if inner is not None and inner.label is _ERROR:
@@ -383,7 +260,7 @@ def _has_payload(answer: Object) -> bool:
     )
 
 
-def _read_payload(answer: Object, reader: _Reader, depth: int) -> _Finding | None:
+def _read_payload(answer: Object, reader: Reader, depth: int) -> Finding | None:
     """The worst finding among the fields that hold the answer proper; None if there is no such field."""
     keys = PAYLOAD_KEYS if is_envelope(answer) else ANSWER_KEYS
     findings = []
@@ -396,7 +273,7 @@ def _read_payload(answer: Object, reader: _Reader, depth: int) -> _Finding | Non
     return min(findings, key=lambda finding: order.index(finding.label), default=None)
 
 
-def _read_message(answer: Object, reader: _Reader) -> _Finding | None:
+def _read_message(answer: Object, reader: Reader) -> Finding | None:
     """A service's sentence about the call, where nothing else stands in the answer."""
     single = single_text(answer)
     messages = [single] if single else []
@@ -405,7 +282,7 @@ def _read_message(answer: Object, reader: _Reader) -> _Finding | None:
         texts = ((key, "\n".join(collect_texts({key: value}))) for key, value in spoken.items())
         messages = [(key, text) for key, text in texts if text]
     for key, text in messages:
-        finding = _read_ends(text.strip(), reader) or _read_notice(text.strip(), reader, is_quotable=False)
+        finding = read_ends(text.strip(), reader) or read_notice(text.strip(), reader, is_quotable=False)
         if finding.label is _OK and finding.proof == "says_success":
             return finding._replace(key=key)
         if finding.label is not _OK:
@@ -413,19 +290,19 @@ def _read_message(answer: Object, reader: _Reader) -> _Finding | None:
                 return finding._replace(label=_AMBIGUOUS, key=key, rule=None) if finding.label is _ERROR else None
             return finding._replace(key=key)
     if messages and has_unknown_code(answer):
-        return _Finding(_AMBIGUOUS, "unknown_code", messages[0][1], messages[0][0])
+        return Finding(_AMBIGUOUS, "unknown_code", messages[0][1], messages[0][0])
     return None
 
 
-def _read_emptiness(answer: Object, inner: _Finding | None, reader: _Reader) -> _Finding | None:
+def _read_emptiness(answer: Object, inner: Finding | None, reader: Reader) -> Finding | None:
     """Answers without content: ambiguous unless they say that all is well."""
     if says_ok(answer):
-        return _Finding(_OK, "says_ok")
+        return Finding(_OK, "says_ok")
     folded = {fold(key): value for key, value in answer.items()}
     if folded.get("found") is False and len(folded) <= 3:
-        return _Finding(_AMBIGUOUS, "not_found_flag", "false", next(key for key in answer if fold(key) == "found"))
+        return Finding(_AMBIGUOUS, "not_found_flag", "false", next(key for key in answer if fold(key) == "found"))
     if fold(_text_of(folded.get("status"))) == "zeroresults":
-        return _Finding(_AMBIGUOUS, "zero_results", _text_of(folded.get("status")))
+        return Finding(_AMBIGUOUS, "zero_results", _text_of(folded.get("status")))
     values = [value for key, value in answer.items() if fold(key) not in {"error", "errors", "message", "msg"}]
     if values and all(value in (None, "", {}) for value in values) and inner is None:
         return _read_nothing("", reader)
@@ -436,29 +313,5 @@ def _text_of(value: Json) -> str:
     return value if isinstance(value, str) else ""
 
 
-# Evidence
-
-
 def _printed(value: Json) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _locate(finding: _Finding, feedback: str) -> tuple[int, int]:
-    """Offsets of the finding's excerpt in the feedback as written; of its beginning if only that can be found."""
-    excerpt = finding.excerpt[:_EVIDENCE_LIMIT].strip()
-    if not excerpt:
-        return 0, 0
-    from_key = 0
-    if finding.key:
-        match = re.search(rf"[\\'\"]*{re.escape(finding.key)}[\\'\"]*\s*[:=]", feedback)
-        from_key = match.start() if match else 0
-    escaped = json.dumps(excerpt)[1:-1]
-    candidates = [excerpt, json.dumps(excerpt, ensure_ascii=False)[1:-1], escaped, excerpt[:24], escaped[:24]]
-    for start_at in (from_key, 0):
-        for candidate in candidates:
-            start = feedback.find(candidate, start_at)
-            if start >= 0 and candidate:
-                return (from_key if finding.key and from_key <= start <= from_key + 200 else start), start + len(
-                    candidate
-                )
-    return from_key, min(len(feedback), from_key + _EVIDENCE_LIMIT)

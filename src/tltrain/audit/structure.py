@@ -33,9 +33,9 @@ class Structure(NamedTuple):
 def read_structure(text: str) -> Structure | None:
     """Decode an object, a list or a quoted string that makes up the whole text; None if it is none of these."""
     text = text.strip()
-    if not text or text[0] not in "{[\"'(":
+    if not text or text[0] not in '{["':
         return None
-    if text[0] in '{["' and len(text) <= _STRICT_LIMIT:
+    if len(text) <= _STRICT_LIMIT:
         try:
             return Structure(json.loads(text), True)
         except (ValueError, RecursionError):

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,10 +15,11 @@ from tltrain.report.palette import Colour, stage_colours, words
 from tltrain.report.payload import build_answers, build_tokens, clip, clip_start, count_changes, to_script_json
 from tltrain.report.picture import draw_summary
 from tltrain.report.views import (
+    SummaryGroup,
     count_rows,
     describe_change,
     error_counts,
-    flatten_counts,
+    group_summary,
     kit_scores,
     mean_reward,
     score_rows,
@@ -95,7 +97,7 @@ def render_page(data: RunData, drawn: Mapping[str, Any]) -> str:
             changes=_changes(data.stages),
             num_answers=sum(len(stage.cases) for stage in data.stages),
             answer_json=to_script_json(build_answers(data.stages)),
-            **_generated(data),
+            generated=[_cut_group(group) for group in group_summary(data.generated)],
             **_tokens(data),
         )
     )
@@ -109,9 +111,9 @@ def _style() -> str:
     return f":root{{{colours}}}\n" + (_HERE / "page.css").read_text(encoding="utf-8")
 
 
-def _generated(data: RunData) -> dict[str, Any]:
-    facts, tables = flatten_counts(data.generated)
-    return {"generated_facts": facts, "generated_tables": {title: _cut(rows) for title, rows in tables.items()}}
+def _cut_group(group: SummaryGroup) -> dict[str, Any]:
+    tables = {title: _cut(rows) for title, rows in group.tables.items()}
+    return {"title": group.title, "facts": group.facts, "tables": tables}
 
 
 def _cut(rows: Mapping[str, Any]) -> list[tuple[str, Any]]:
@@ -127,15 +129,15 @@ def _tokens(data: RunData) -> dict[str, Any]:
 
 def _audit(data: RunData) -> dict[str, Any]:
     faults = [verdict for verdict in data.verdicts if verdict.label not in ("ok", "unanswered")]
-    titles = {"truth": "audit against the truth", "blocked": "calls kept from training, by policy"}
-    shown = {titles[name]: value for name, value in data.audited.items() if name in titles and value}
-    _, tables = flatten_counts(shown)
+    titles = {"truth": "Audit against the truth", "blocked": "Calls kept from training, by policy"}
+    shown = {title: data.audited[name] for name, title in titles.items() if data.audited.get(name)}
+    tables = {title: rows for group in group_summary({"": shown}) for title, rows in group.tables.items()}
     return {
         "labels": count_rows(verdict.label for verdict in data.verdicts),
         "kinds": count_rows(verdict.kind or verdict.label for verdict in faults),
         "blames": count_rows(verdict.blame for verdict in faults),
         "sources": source_rows(data.verdicts),
-        "tools": source_rows(data.verdicts, "tool")[:_MAX_TABLE_ROWS],
+        "tools": sorted(source_rows(data.verdicts, "tool"), key=lambda row: -row.num_errors)[:_MAX_TABLE_ROWS],
         "tables": {title: _cut(rows) for title, rows in tables.items()},
     }
 
@@ -184,6 +186,7 @@ def _changes(stages: tuple[Stage, ...]) -> dict[str, Any] | None:
     }
 
 
+@cache
 def _environment() -> "jinja2.Environment":
     import jinja2
 

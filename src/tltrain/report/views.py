@@ -131,23 +131,45 @@ def source_rows(verdicts: Sequence[VerdictRow], field: str = "source") -> list[S
     return sorted(rows, key=lambda row: (-row.error_rate, row.source))
 
 
-def flatten_counts(summary: Mapping[str, Json]) -> tuple[list[tuple[str, Json]], dict[str, dict[str, Json]]]:
-    """A free-form summary as facts (name, value) and tables (title -> name -> value)."""
-    facts: list[tuple[str, Json]] = []
-    tables: dict[str, dict[str, Json]] = {}
+class SummaryGroup(NamedTuple):
+    """A part of a free-form summary."""
 
-    def add(title: str, value: Mapping[str, Json]) -> None:
+    title: str
+    """Empty for what stands at the top."""
+    facts: list[tuple[str, Json]]
+    tables: dict[str, dict[str, Json]]
+    """Title -> name -> value."""
+
+
+def group_summary(summary: Mapping[str, Json]) -> list[SummaryGroup]:
+    """Cut a free-form summary into groups: one for each field that holds tables of its own, after the top's.
+
+    Within a group, what is no object is a fact, and objects are tables, named by their path.
+    """
+    inner = {name: value for name, value in summary.items() if _holds_tables(value)}
+    top = {name: value for name, value in summary.items() if name not in inner}
+    groups = [_flatten(title, value) for title, value in [("", top), *inner.items()] if isinstance(value, Mapping)]
+    return [group for group in groups if group.facts or group.tables]
+
+
+def _holds_tables(value: Json) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(item, Mapping) for item in value.values())
+
+
+def _flatten(title: str, value: Mapping[str, Json]) -> SummaryGroup:
+    group = SummaryGroup(title, [], {})
+
+    def add(path: str, value: Mapping[str, Json]) -> None:
         for name, item in value.items():
-            path = f"{title} · {name}" if title else name
             if isinstance(item, Mapping):
-                add(path, item)
-            elif title:
-                tables.setdefault(title, {})[name] = item
+                add(f"{path} · {name}" if path else name, item)
+            elif path:
+                group.tables.setdefault(path, {})[name] = item
             else:
-                facts.append((name, item))
+                group.facts.append((name, item))
 
-    add("", summary)
-    return facts, tables
+    add("", value)
+    return group
 
 
 def describe_change(data: RunData) -> str:

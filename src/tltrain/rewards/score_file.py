@@ -19,9 +19,9 @@ from tltrain.types import AnyCall, Json, MalformedCall, Tool, ToolCall
 def score_file(path: Path, syntax: str = "python", table: RewardTable = PAPER_TABLE) -> Iterator[dict[str, Json]]:
     """Score each row {id, tools, gold, pred} of a JSON Lines file.
 
-    `tools` is a list of {name, params, required}, where `params` (or `parameters`) is a list of names or a JSON Schema;
-    OpenAI's {"type": "function", "function": ...} is read as well. `pred` must be one call and nothing else; `gold` is
-    a call, or null where no call is right.
+    `tools` is a list of {name, params}, where `params` (or `parameters`) is a list of names or a JSON Schema; OpenAI's
+    {"type": "function", "function": ...} is read as well. `pred` must be one call and nothing else; `gold` is a call,
+    or null where no call is right.
 
     Args:
         path: the file.
@@ -90,7 +90,6 @@ class _ToolEntry(BaseModel):
     name: str = Field(min_length=1)
     params: list[str] | dict[str, Any] | None = None
     parameters: list[str] | dict[str, Any] | None = None
-    required: list[str] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -106,13 +105,8 @@ class _ToolEntry(BaseModel):
 
     def to_tool(self) -> Tool:
         given = self.params if self.params is not None else self.parameters
-        if isinstance(given, dict):
-            schema = given
-        else:
-            schema = {"type": "object", "properties": {name: {} for name in given or []}}
-        return Tool(
-            name=self.name, parameters=schema if self.required is None else schema | {"required": self.required}
-        )
+        schema = given if isinstance(given, dict) else {"properties": {name: {} for name in given or []}}
+        return Tool(name=self.name, parameters=schema)
 
 
 class _Row(BaseModel):

@@ -10,7 +10,8 @@ from tltrain.rewards.rules import RewardTable
 CriticKind = Literal["head", "separate"]
 """What estimates the rewards to come:
 
-- head: a linear layer, 0 at the start, on the actor's hidden states, through which nothing flows back. It costs nothing.
+- head: a linear layer, 0 at the start, on the actor's hidden states, through which nothing flows back. It costs
+  nothing.
 - separate: a copy of the SFT model of its own, with such a layer on it. The paper's; it needs the memory of one more
   model in training.
 """
@@ -139,7 +140,7 @@ class PpoConfig(BaseModel):
             adapters: LoraConfig | None = getattr(self, name)
             if adapters is not None and adapters.dropout > 0:
                 raise ValueError(
-                    f"{name}.dropout={adapters.dropout} would train another policy than the one that samples; set it to 0"
+                    f"{name}.dropout={adapters.dropout}; the policy that trains must be the one that samples: use 0"
                 )
         if self.keep == "best" and self.heldout_share == 0:
             raise ValueError("keep='best' needs held-out prompts, and heldout_share=0; raise it to 0.05, say")

@@ -4,6 +4,8 @@ Axes: B = sequence, T = completion token. `loss_mask_BT` is True on tokens the m
 prompt, tool replies and padding. Numbers under False are never read: they may be anything, NaN included.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -57,3 +59,21 @@ def masked_mean(x_BT: Tensor, loss_mask_BT: Tensor, *, denominator: float | None
     elif not denominator > 0:
         raise ValueError(f"denominator={denominator} must be positive; give the trained tokens of the whole minibatch")
     return keep_trained(x_BT, loss_mask_BT).sum() / denominator
+
+
+def mask_of_lengths(lengths: Sequence[int], device: torch.device | None = None) -> Tensor:
+    """Mask of rows that start with so many trained tokens each; bool, (B, longest)."""
+    positions_T = torch.arange(max(lengths), device=device)
+    return positions_T < torch.tensor(lengths, device=device)[:, None]
+
+
+def pad_rows(flat_N: Tensor, loss_mask_BT: Tensor) -> Tensor:
+    """Numbers of all trained tokens, row after row, at their places; (B, T), 0 elsewhere, with gradient.
+
+    Raises:
+        ValueError: there are not as many numbers as trained tokens.
+    """
+    num_trained = int(loss_mask_BT.sum())
+    if flat_N.shape != (num_trained,):
+        raise ValueError(f"flat_N has shape {tuple(flat_N.shape)}; it must be ({num_trained},), one a trained token")
+    return flat_N.new_zeros(loss_mask_BT.shape).masked_scatter(loss_mask_BT, flat_N)

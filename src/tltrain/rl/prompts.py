@@ -127,8 +127,8 @@ def _make_prompt(
         return DataError(f"{identity}: {error}")
     if len(ids) > max_length:
         return DataError(
-            f"{identity}: the prompt has {len(ids)} tokens, over the limit of {max_length}; raise max_prompt_length "
-            "as far as the model's context allows, or offer fewer tools"
+            f"{identity}: the prompt has {len(ids)} tokens, and max_prompt_length and the model's context allow "
+            f"{max_length}; raise max_prompt_length, lower max_new_tokens, or offer fewer tools"
         )
     return Prompt(
         id=identity,

@@ -72,9 +72,7 @@ class Scorer:
             return Score(value=by_rules.total, diagnosis=diagnosis, parts=by_rules.parts)
         try:
             value = float(
-                self.function(
-                    messages=prompt.messages, tools=prompt.tools, gold=prompt.gold, completion=completion
-                )
+                self.function(messages=prompt.messages, tools=prompt.tools, gold=prompt.gold, completion=completion)
             )
         except Exception as error:  # the function is not ours: whatever it raises
             return Unscored(reason=f"{type(error).__name__}: {error}")

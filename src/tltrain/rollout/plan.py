@@ -1,6 +1,7 @@
 """Which prompts are sampled together, so that few tokens are computed."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 _FULL_ROWS = 8
 """Up to about so many sequences, one more costs a decoding step next to nothing: reading the weights takes the time."""
@@ -27,7 +28,7 @@ def plan_batches(prompts: Sequence[Sequence[int]], max_size: int) -> list[list[i
     """
     order = sorted(range(len(prompts)), key=lambda index: list(prompts[index]))
     lengths = [len(prompts[index]) for index in order]
-    shared_with_next = [_common_length(prompts[one], prompts[next_]) for one, next_ in zip(order, order[1:])]
+    shared_with_next = [_common_length(prompts[one], prompts[next_]) for one, next_ in pairwise(order)]
     costs, starts = [0.0], [0]
     """Cost of the cheapest plan for the first n prompts, and where its last batch starts."""
     for end in range(1, len(order) + 1):

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tltrain.syntax.base import MAX_LENGTH, TOO_LONG, CallSpans, ParameterSpan, ParsedText, Span, collect, join_lines
-from tltrain.syntax.literals import JSON, Member, Reader, UnreadableError, write_string, write_value
+from tltrain.syntax.literals import JSON, write_string, write_value
+from tltrain.syntax.reader import Member, Reader, UnreadableError
 from tltrain.types import AnyCall, MalformedCall, Tool, ToolCall
 
 OPEN = "<tool_call>"

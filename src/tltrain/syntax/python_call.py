@@ -14,7 +14,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from tltrain.syntax.base import MAX_LENGTH, TOO_LONG, CallSpans, ParameterSpan, ParsedText, Span, collect, join_lines
-from tltrain.syntax.literals import PYTHON, Reader, UnreadableError, write_string, write_value
+from tltrain.syntax.literals import PYTHON, write_string, write_value
+from tltrain.syntax.reader import Reader, UnreadableError
 from tltrain.types import AnyCall, Json, MalformedCall, Tool, ToolCall
 
 _SIMPLE_NAME = re.compile(r"[\w.\-]++")

@@ -1,0 +1,7 @@
+"""`python -m tltrain` is `tltrain`."""
+
+import sys
+
+from tltrain.cli import main
+
+sys.exit(main())

@@ -1,0 +1,109 @@
+"""The command `tltrain`: its verbs in pipeline order, and what becomes of errors."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated
+
+import typer
+
+from tltrain.cli import data_verbs, file_verbs, measuring_verbs, run_verbs, training_verbs
+from tltrain.cli.failures import FAILED, WRONG_USAGE, report_failure
+
+_EXAMPLES: tuple[tuple[str, Callable[..., None], str], ...] = (
+    ("generate", data_verbs.generate, "tltrain generate --out data --num-train 500 --num-test 100"),
+    ("audit", data_verbs.audit, "tltrain audit data/train.jsonl --out audit"),
+    ("sft", training_verbs.sft, "tltrain sft data/train.jsonl --verdicts audit/verdicts.jsonl --out sft"),
+    ("ppo", training_verbs.ppo, "tltrain ppo data/train.jsonl --model sft/model --out ppo"),
+    ("eval", measuring_verbs.evaluate, "tltrain eval data/test.jsonl --model ppo/model --out eval --max-cases 200"),
+    ("report", measuring_verbs.report, "tltrain report runs/demo"),
+    ("run", run_verbs.run, "tltrain run my_recipe.yaml --out runs/mine --set sft.num_epochs=2"),
+    ("demo", run_verbs.demo, "tltrain demo --out runs/demo"),
+    ("key-tokens", file_verbs.key_tokens, "tltrain key-tokens calls.jsonl --json"),
+)
+
+
+def _build() -> typer.Typer:
+    app = _group("Train a language model to call tools well.")
+    app.callback()(_root)
+    for name, verb, example in _EXAMPLES:
+        app.command(name, epilog=f"Example: {example}")(verb)
+    reward = _group("Rewards for plain files.")
+    reward.command("score", epilog="Example: tltrain reward score calls.jsonl --json")(file_verbs.score)
+    app.add_typer(reward, name="reward")
+    return app
+
+
+def _group(text: str) -> typer.Typer:
+    # Plain help: programs read it too, and rich would take a third of the start.
+    return typer.Typer(
+        help=text,
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("tltrain"))
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version, and stop.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    pass
+
+
+app = _build()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: by default those of the process.
+
+    Returns:
+        0 done, 1 failed, 2 wrong usage or config, 130 interrupted.
+    """
+    # Libraries that print progress of their own would tear ours apart.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read the output has seen enough; the interpreter must not find the pipe broken again at its end.
+        _drop_stdout()
+        return FAILED
+    except Exception as error:
+        failed = report_failure(error)
+        if failed is None:
+            raise
+        _drop_stdout()
+        return failed
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        app(args=None if arguments is None else list(arguments), prog_name="tltrain")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else WRONG_USAGE
+    return 0
+
+
+def _drop_stdout() -> None:
+    """Send what is still unwritten nowhere, if stdout cannot take it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,113 @@
+"""The verbs that make and judge data: generate, audit."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tltrain.cli.failures import resumable
+from tltrain.cli.options import (
+    AsJson,
+    ConfigFile,
+    DryRun,
+    Out,
+    Overwrite,
+    Resume,
+    Seed,
+    Settings,
+    choose_reuse,
+)
+from tltrain.cli.output import print_bars, print_config, print_facts, print_json, print_result
+from tltrain.cli.rows import print_rows
+from tltrain.errors import UsageError
+
+
+def generate(
+    out: Out,
+    num_train: Annotated[int | None, typer.Option(help="Setting num_train: training trajectories.")] = None,
+    num_test: Annotated[int | None, typer.Option(help="Setting num_test: test trajectories.")] = None,
+    mistake_rate: Annotated[float | None, typer.Option(help="Setting mistake_rate: share of wrong calls.")] = None,
+    seed: Seed = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make training and test trajectories in the sandbox.
+
+    A scripted teacher, or any OpenAI-compatible endpoint, does tasks with tools that keep state and refuse bad calls.
+    """
+    from tltrain.config import load_config
+    from tltrain.generate.config import GenerateConfig
+
+    flags = {"num_train": num_train, "num_test": num_test, "mistake_rate": mistake_rate, "seed": seed}
+    resolved = load_config(GenerateConfig, file=config, flags=flags, settings=settings or ())
+    if dry_run:
+        return print_config(resolved, {"out": out})
+    from tltrain.data_stages import generate as work
+    from tltrain.progress import ProgressLine
+
+    reuse = choose_reuse(resume=resume, overwrite=overwrite)
+    with resumable(out), ProgressLine("generate") as progress:
+        result = work(resolved, out=out, reuse=reuse, progress=progress)
+    return print_result(result, as_json=as_json)
+
+
+def audit(
+    data: Annotated[
+        Path | None,
+        typer.Argument(metavar="DATA", help="Trajectories: JSON Lines of OpenAI chat messages with tools."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for verdicts.jsonl and summary.json.")] = None,
+    feedback: Annotated[
+        Path | None,
+        typer.Option(help="Judge single feedbacks instead: JSON Lines of {id, tool, feedback}.", metavar="FILE"),
+    ] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Find the wrong calls in trajectories by their feedback.
+
+    Each call is ok, error, ambiguous or unanswered, with the kind of error, who is to blame, and the evidence.
+    """
+    from tltrain.audit.run import AuditConfig
+    from tltrain.config import load_config
+
+    resolved = load_config(AuditConfig, file=config, settings=settings or ())
+    if dry_run:
+        return print_config(resolved, {"data": data, "out": out, "feedback": feedback})
+    if feedback is not None:
+        if data is not None or out is not None:
+            raise UsageError("--feedback judges one file and prints the verdicts; leave DATA and --out away")
+        from tltrain.audit.run import audit_feedback_file
+
+        columns = ("id", "label", "kind", "blame", "evidence")
+        return print_rows(audit_feedback_file(feedback, resolved), columns, count_by="label", as_json=as_json)
+    if data is None or out is None:
+        raise UsageError("audit needs DATA and --out DIR, or --feedback FILE; see tltrain audit --help")
+    from tltrain.data_stages import audit as work
+
+    reuse = choose_reuse(resume=resume, overwrite=overwrite)
+    with resumable(out):
+        result = work(resolved, data=data, out=out, reuse=reuse)
+    return print_json(result.summary) if as_json else _print_summary(result.summary, result.verdicts)
+
+
+def _print_summary(summary: Any, verdicts: Path) -> None:
+    print_bars(f"{summary['num_calls']:,} calls of {summary['num_trajectories']:,} trajectories", summary["labels"])
+    if summary["kinds"]:
+        print_bars("kinds of errors", summary["kinds"])
+        print_bars("who is to blame", summary["blames"])
+    facts = {f"blocked by policy {policy}": count for policy, count in summary["blocked"].items()}
+    for name in ("precision", "recall", "num_silent"):
+        if summary["truth"]:
+            facts[f"against the truth: {name}"] = summary["truth"][name]
+    if summary["num_bad_rows"]:
+        facts["bad rows"] = f"{summary['num_bad_rows']}, listed in {verdicts.parent / 'quarantine.jsonl'}"
+    print_facts(facts | {"verdicts": verdicts})

@@ -1,0 +1,52 @@
+"""Options that several verbs share."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
+
+from tltrain.errors import UsageError
+
+if TYPE_CHECKING:
+    from tltrain.stage import Reuse
+
+Out: TypeAlias = Annotated[Path, typer.Option("--out", help="Folder for the results.", show_default=False)]
+ConfigFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE.yaml", help="Settings; --dry-run shows all that there are.")
+]
+Settings: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Change one setting; may be given several times."),
+]
+Seed: TypeAlias = Annotated[int | None, typer.Option("--seed", help="Setting seed.")]
+Resume: TypeAlias = Annotated[
+    bool, typer.Option("--resume", help="Go on in a folder that an earlier start left; skip what is done.")
+]
+Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Empty a folder of an earlier start first.")]
+DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Print all settings as YAML, and stop.")]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Data: TypeAlias = Annotated[
+    Path, typer.Argument(metavar="DATA", help="Trajectories: JSON Lines of OpenAI chat messages with tools.")
+]
+Model: TypeAlias = Annotated[
+    str,
+    typer.Option("--model", help="smollm2-135m-instruct (embedded), a folder, a .gguf file or a hub id."),
+]
+Verdicts: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--verdicts", help="verdicts.jsonl of `tltrain audit`; without it the data is audited on the way."),
+]
+EMBEDDED = "smollm2-135m-instruct"
+
+
+def choose_reuse(*, resume: bool, overwrite: bool) -> "Reuse":
+    """What the two flags say about a used folder.
+
+    Raises:
+        UsageError: both are given.
+    """
+    from tltrain.stage import Reuse
+
+    if resume and overwrite:
+        raise UsageError("--resume and --overwrite exclude each other; give one")
+    return Reuse.RESUME if resume else Reuse.OVERWRITE if overwrite else Reuse.REFUSE

@@ -1,0 +1,55 @@
+"""Printing scores and runs."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from tltrain.cli.output import print_table
+
+if TYPE_CHECKING:
+    from tltrain.report.records import Score
+    from tltrain.run import RunResult
+
+
+def print_scores(scores: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print a row for each model or state of one, with 95% intervals.
+
+    Args:
+        scores: name -> what scores.json holds.
+    """
+    from tltrain.report.records import MultiTurn, Scores, SingleTurn
+
+    rows = []
+    for name, found in scores.items():
+        read = Scores.model_validate(found)
+        single, episodes = read.single or SingleTurn(), read.episodes or MultiTurn()
+        measured = (single.TS, single.PI, single.CF, episodes.success, episodes.DE, episodes.CE, episodes.VA)
+        rows.append([name, *map(_cell, measured)])
+    print_table(("", "TS", "PI", "CF", "success", "DE ↓", "CE ↓", "VA"), rows, title="Percent, with 95% intervals")
+
+
+def _cell(score: "Score") -> str | None:
+    if score.mean is None:
+        return None
+    if not score.has_interval:
+        return f"{score.mean:.1f}"
+    return f"{score.mean:.1f} [{score.low:.0f}, {score.high:.0f}]"
+
+
+def print_run(result: "RunResult") -> None:
+    """Print what a run took and what came out of it."""
+    from tltrain.progress import duration
+
+    rows = [
+        [
+            name,
+            None if stage.seconds is None else duration(stage.seconds),
+            None if stage.peak_memory_mb is None else f"{stage.peak_memory_mb:,.0f} MB",
+            "unchanged, skipped" if stage.is_skipped else "done",
+        ]
+        for name, stage in result.stages.items()
+    ]
+    print_table(("stage", "time", "peak memory", ""), rows)
+    if result.scores:
+        print_scores(result.scores)
+    if result.report:
+        print(f"report: {result.report}")

@@ -1,0 +1,79 @@
+"""The policy that trains, and the frozen model that it must stay close to.
+
+Axes: N = target token, sequence after sequence; H = hidden feature.
+"""
+
+import copy
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tltrain.engine.head import TokenScores
+from tltrain.engine.logprobs import TargetOutput, TargetSequence, target_scores
+from tltrain.engine.model import add_lora
+from tltrain.engine.precision import autocast
+from tltrain.engine.prefix_tree import hidden_states
+from tltrain.rl.config import PpoConfig
+
+
+class Actor:
+    """The policy and its reference, both the SFT model at the start.
+
+    With adapters the reference is the model with its adapters switched off, else a second copy. Dropout is off
+    throughout: the policy that is updated must be the one that sampled.
+
+    Args:
+        config: whether there are adapters, the temperature of all log-probs, how to compute.
+        sft_model: becomes the policy; is changed.
+        device: where to compute.
+    """
+
+    def __init__(self, config: PpoConfig, sft_model: Any, device: torch.device):
+        self._config = config
+        self._device = device
+        self._frozen: Any = None
+        if config.lora is None:
+            self._frozen = copy.deepcopy(sft_model).requires_grad_(False).to(device).eval()
+        self.model = (add_lora(sft_model, config.lora) if config.lora else sft_model).to(device).eval()
+
+    def scores(self, sequences: Sequence[TargetSequence]) -> TargetOutput:
+        """Log-probs, entropies and hidden states of the targets under the policy, with gradient."""
+        return self._scores(self.model, sequences)
+
+    @torch.no_grad()
+    def states(self, sequences: Sequence[TargetSequence]) -> Tensor:
+        """The policy's hidden states that predict the targets, [N, H], without gradient."""
+        with self.autocast():
+            return target_states(self.model, sequences, share_prefix=self._config.share_prefixes)
+
+    @torch.no_grad()
+    def reference_scores(self, sequences: Sequence[TargetSequence]) -> TokenScores:
+        """Log-probs and entropies of the targets under the SFT model."""
+        if self._frozen is not None:
+            return self._scores(self._frozen, sequences).scores
+        with self.model.disable_adapter():
+            return self._scores(self.model, sequences).scores
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Context in which the policy computes, sampling included: the same number format everywhere."""
+        return autocast(self._config.precision, self._device.type)
+
+    def _scores(self, model: Any, sequences: Sequence[TargetSequence]) -> TargetOutput:
+        with self.autocast():
+            return target_scores(
+                model, sequences, temperature=self._config.temperature, share_prefix=self._config.share_prefixes
+            )
+
+
+def target_states(model: Any, sequences: Sequence[TargetSequence], *, share_prefix: bool) -> Tensor:
+    """Hidden states that predict the targets, [N, H]; `target_scores` without the scores."""
+    states = hidden_states(model, [sequence.ids for sequence in sequences], share_prefix=share_prefix)
+    # the state at position t - 1 predicts the token at position t
+    picked = [
+        state[torch.as_tensor([position - 1 for position in sequence.positions], device=state.device)]
+        for state, sequence in zip(states, sequences, strict=True)
+    ]
+    return torch.cat(picked)

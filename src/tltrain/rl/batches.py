@@ -1,0 +1,69 @@
+"""Which prompts form a step, and which rollouts an optimizer step: decided by the seed and the step's number alone."""
+
+import math
+import random
+from collections.abc import Sequence
+
+from tltrain.rl.config import PpoConfig
+from tltrain.rl.prompts import Prompt
+from tltrain.sft.batches import Step, plan_epoch
+
+
+def plan_steps(prompts: Sequence[Prompt], config: PpoConfig) -> list[Step]:
+    """The prompts of each step, in groups that have a tool list in common where they can.
+
+    Returns:
+        For each step its groups of indices into `prompts`. Every prompt occurs once an epoch; the last step of an
+        epoch may be smaller.
+    """
+    steps: list[Step] = []
+    num_epochs = math.ceil(config.num_epochs)
+    for epoch in range(num_epochs):
+        steps += plan_epoch(
+            [prompt.toolset for prompt in prompts],
+            batch_size=config.prompts_per_step,
+            micro_batch_size=config.group_size,
+            seed=config.seed,
+            epoch=epoch,
+        )
+    num_steps = max(1, round(config.num_epochs * len(steps) / num_epochs))
+    return steps[: min(num_steps, config.max_steps or num_steps)]
+
+
+def plan_minibatches(
+    groups: Sequence[int], *, num_updates: int, minibatch_size: int, seed: int, step: int
+) -> list[list[int]]:
+    """The rollouts of each optimizer step on one rollout batch.
+
+    Groups are shuffled anew for each pass and stay together, so that their common beginning is computed once.
+
+    Args:
+        groups: of each rollout; equal for those that begin alike, and these stand together.
+        num_updates: passes over the rollouts.
+        minibatch_size: rollouts an optimizer step; the last of a pass may have fewer.
+        seed: decides the order, together with
+        step: the number of the rollout batch.
+
+    Returns:
+        Indices of rollouts, pass after pass.
+    """
+    members: dict[int, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    rng = random.Random(f"{seed}:minibatches:{step}")
+    minibatches: list[list[int]] = []
+    for _ in range(num_updates):
+        order = [index for group in rng.sample(list(members), len(members)) for index in members[group]]
+        minibatches += split(order, minibatch_size)
+    return minibatches
+
+
+def count_updates(step: Step, config: PpoConfig) -> int:
+    """Optimizer steps on the rollouts of one step."""
+    num_rollouts = sum(len(group) for group in step) * config.samples_per_prompt
+    return config.num_updates * math.ceil(num_rollouts / config.minibatch_size)
+
+
+def split(indices: Sequence[int], size: int) -> list[list[int]]:
+    """Runs of at most so many indices."""
+    return [list(indices[start : start + size]) for start in range(0, len(indices), size)]

@@ -1,0 +1,88 @@
+"""What a step learns from: log-probs, values, rewards and advantages of every sampled token.
+
+Axes: B = rollout, T = completion token.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from tltrain.engine.logprobs import TargetSequence
+from tltrain.rl.actor import Actor
+from tltrain.rl.advantages import gae, token_rewards, whiten
+from tltrain.rl.batches import split
+from tltrain.rl.config import PpoConfig
+from tltrain.rl.critic import Critic
+from tltrain.rl.kl import KlEstimator, compute_kl
+from tltrain.rl.masking import mask_of_lengths, pad_rows
+from tltrain.rl.rollouts import Rollout
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Experience:
+    """A rollout batch, without gradient. All tensors are (B, T), float32 but for the mask."""
+
+    sequences: tuple[TargetSequence, ...]
+    loss_mask: Tensor
+    """bool; True on sampled tokens, with which every row starts."""
+    old_logprobs: Tensor
+    """Under the policy that sampled, as the sampler saw them; nats."""
+    kl: Tensor
+    """Estimate of the divergence from the SFT model; nats."""
+    values: Tensor
+    """The critic's, at sampling time; reward units."""
+    advantages: Tensor
+    """Whitened over the whole batch where the config says so."""
+    returns: Tensor
+    """Reward units."""
+
+    def select(self, rows: Sequence[int]) -> "Experience":
+        """The rollouts of these numbers."""
+        index = torch.tensor(rows, device=self.loss_mask.device)
+        tensors = {field.name: getattr(self, field.name)[index] for field in fields(self) if field.name != "sequences"}
+        return Experience(sequences=tuple(self.sequences[row] for row in rows), **tensors)
+
+
+@torch.no_grad()
+def gain_experience(actor: Actor, critic: Critic, rollouts: Sequence[Rollout], config: PpoConfig) -> Experience:
+    """Run reference and critic over a rollout batch, and work out rewards and advantages (method.md section 3).
+
+    Old log-probs are the sampler's, so there are two forward passes: the reference's, and the critic's or, where it
+    reads the actor's states, the actor's.
+    """
+    sequences = tuple(rollout.sequence for rollout in rollouts)
+    ref_logprobs, values = [], []
+    for rows in split(range(len(sequences)), config.micro_batch_size):
+        part = [sequences[row] for row in rows]
+        ref_logprobs.append(actor.reference_scores(part).logprobs)
+        values.append(critic.values(part, actor.states(part) if critic.reads_actor else None))
+    device = values[0].device
+    loss_mask_BT = mask_of_lengths([len(rollout.completion.ids) for rollout in rollouts], device)
+    sampled = torch.tensor([logprob for rollout in rollouts for logprob in rollout.completion.logprobs], device=device)
+    old_logprobs_BT = pad_rows(sampled, loss_mask_BT)
+    values_BT = pad_rows(torch.cat(values), loss_mask_BT)
+    kl_BT = compute_kl(
+        old_logprobs_BT,
+        pad_rows(torch.cat(ref_logprobs), loss_mask_BT),
+        loss_mask_BT,
+        estimator=KlEstimator(config.kl_estimator),
+    )
+    rewards_BT = token_rewards(
+        torch.tensor([rollout.score.value for rollout in rollouts], device=device),
+        kl_BT,
+        loss_mask_BT,
+        kl_coef=config.kl_coef,
+        reward_clip=config.reward_clip,
+    )
+    found = gae(rewards_BT, values_BT, loss_mask_BT, gamma=config.gamma, gae_lambda=config.gae_lambda)
+    return Experience(
+        sequences=sequences,
+        loss_mask=loss_mask_BT,
+        old_logprobs=old_logprobs_BT,
+        kl=kl_BT,
+        values=values_BT,
+        advantages=whiten(found.advantages, loss_mask_BT) if config.whiten_advantages else found.advantages,
+        returns=found.returns,
+    )

@@ -1,0 +1,138 @@
+"""Prompts to scored completions."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from tltrain.engine.logprobs import TargetSequence
+from tltrain.rl.actor import Actor
+from tltrain.rl.config import PpoConfig
+from tltrain.rl.prompts import Prompt
+from tltrain.rl.scoring import Score, Scorer
+from tltrain.rollout.sampler import Completion, SamplingConfig, sample
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rollout:
+    """One sampled completion and what it is worth."""
+
+    prompt: Prompt
+    group: int
+    """Equal for rollouts of one step that were drawn together."""
+    completion: Completion
+    """Exactly its tokens are trained. A completion that ended because its call was complete has no end-of-turn token,
+    and then none is trained: the model keeps the way of ending a turn that SFT taught it."""
+    text: str
+    score: Score
+
+    @property
+    def sequence(self) -> TargetSequence:
+        """Prompt and completion, the completion's tokens being targets."""
+        start = len(self.prompt.ids)
+        ids = [*self.prompt.ids, *self.completion.ids]
+        return TargetSequence(ids, range(start, len(ids)))
+
+
+class Drawn(NamedTuple):
+    """The rollouts of a step."""
+
+    rollouts: list[Rollout]
+    """Group by group, prompt by prompt."""
+    unscored: list[str]
+    """Why other completions could not be judged."""
+
+
+def draw_rollouts(
+    actor: Actor, tokenizer: Any, groups: Sequence[Sequence[Prompt]], *, scorer: Scorer, config: PpoConfig, step: int
+) -> Drawn:
+    """Sample and judge `samples_per_prompt` completions of each prompt.
+
+    What is drawn depends on the weights, the seed, the step and the prompt, not on the other prompts.
+    """
+    planned = [
+        (number, prompt, sample_number)
+        for number, group in enumerate(groups)
+        for prompt in group
+        for sample_number in range(config.samples_per_prompt)
+    ]
+    completions = _complete(
+        actor,
+        tokenizer,
+        [prompt for _, prompt, _ in planned],
+        scorer=scorer,
+        config=config,
+        temperature=config.temperature,
+        seeds=[_seed(config.seed, step, prompt, sample_number) for _, prompt, sample_number in planned],
+    )
+    drawn = Drawn([], [])
+    for (number, prompt, _), completion in zip(planned, completions, strict=True):
+        text = completion_text(tokenizer, completion)
+        score = scorer.score(prompt, text)
+        if isinstance(score, Score):
+            drawn.rollouts.append(Rollout(prompt=prompt, group=number, completion=completion, text=text, score=score))
+        else:
+            drawn.unscored.append(f"{prompt.id}: {score.reason}")
+    return drawn
+
+
+def measure_heldout(
+    actor: Actor, tokenizer: Any, prompts: Sequence[Prompt], *, scorer: Scorer, config: PpoConfig
+) -> dict[str, float | None]:
+    """Answer prompts greedily.
+
+    Returns:
+        `reward`: mean; `ts`, `pi`, `cf`: shares of answers with the right tool, the right parameters too, the right
+        values too (method.md section 4). None where there is no answer that could be judged.
+    """
+    completions = _complete(actor, tokenizer, prompts, scorer=scorer, config=config, temperature=0.0)
+    judged = [
+        scorer.score(prompt, completion_text(tokenizer, completion))
+        for prompt, completion in zip(prompts, completions, strict=True)
+    ]
+    scores = [score for score in judged if isinstance(score, Score)]
+    return {
+        "reward": _mean([score.value for score in scores]),
+        "ts": _mean([score.diagnosis.tool_selected for score in scores]),
+        "pi": _mean([score.diagnosis.parameters_identified for score in scores]),
+        "cf": _mean([score.diagnosis.content_filled for score in scores]),
+    }
+
+
+def completion_text(tokenizer: Any, completion: Completion) -> str:
+    """What the model wrote, without the end-of-turn token."""
+    ended = completion.ids[-1:] == [tokenizer.eos_token_id]
+    text: str = tokenizer.decode(completion.ids[:-1] if ended else completion.ids)
+    return text
+
+
+def _complete(
+    actor: Actor,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    *,
+    scorer: Scorer,
+    config: PpoConfig,
+    temperature: float,
+    seeds: Sequence[int] | None = None,
+) -> list[Completion]:
+    sampling = SamplingConfig(
+        max_new_tokens=config.max_new_tokens, temperature=temperature, batch_size=config.rollout_batch_size
+    )
+    with actor.autocast():
+        return sample(
+            actor.model,
+            tokenizer,
+            [prompt.ids for prompt in prompts],
+            sampling,
+            seeds=seeds,
+            is_complete=scorer.syntax.looks_complete,
+        )
+
+
+def _seed(seed: int, step: int, prompt: Prompt, sample_number: int) -> int:
+    return random.Random(f"{seed}:rollout:{step}:{prompt.id}:{sample_number}").getrandbits(63)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,340 @@
+"""The stage `ppo`: trajectories, verdicts and an SFT model in, a model optimised for its rewards out."""
+
+import random
+import shutil
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+from tltrain.audit.run import audit_trajectories, blocked_calls, read_verdicts
+from tltrain.engine.checkpoint import load_checkpoint, save_checkpoint, seed_step
+from tltrain.engine.device import pick_device
+from tltrain.engine.metrics import MetricsLog
+from tltrain.engine.model import LoadedModel, load_model, merge_lora, save_model
+from tltrain.errors import DataError, TltrainError
+from tltrain.files import JsonLinesWriter, read_json_lines
+from tltrain.formats.openai_chat import read_trajectories
+from tltrain.render.template import ensure_tool_template
+from tltrain.rl.actor import Actor
+from tltrain.rl.batches import count_updates, plan_minibatches, plan_steps
+from tltrain.rl.best import BestWeights
+from tltrain.rl.config import PpoConfig
+from tltrain.rl.critic import Critic
+from tltrain.rl.experience import Experience, gain_experience
+from tltrain.rl.losses import explained_variance
+from tltrain.rl.masking import masked_mean
+from tltrain.rl.prompts import Prompt, PromptSet, make_prompts, split_heldout
+from tltrain.rl.rollouts import Drawn, Rollout, draw_rollouts, measure_heldout
+from tltrain.rl.scoring import RewardFunction, Scorer, function_name
+from tltrain.rl.update import Updater
+from tltrain.sft.batches import Step
+from tltrain.stage import Progress, Reuse, Stage
+from tltrain.syntax import get_syntax
+
+_NUM_SHOWN = 8
+"""Rollouts of a step that are kept for people to look at."""
+_PROMPT_TAIL = 600
+"""Characters of the prompt that are kept with them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PpoResult:
+    """Where the model is and how training went."""
+
+    model: Path
+    num_prompts: int
+    """Prompts that were trained on."""
+    num_heldout: int
+    """Prompts that were kept out of training."""
+    num_set_aside: int
+    """Rows and prompts that could not be used; listed in quarantine.jsonl."""
+    left_out: Mapping[str, int]
+    """Why a call of the data is no prompt -> number of such calls."""
+    num_steps: int
+    heldout_before: Mapping[str, float | None]
+    """What the SFT model got right on held-out prompts, see `measure_heldout`; empty where nothing was held out."""
+    heldout: Mapping[str, float | None]
+    """The same after the last step."""
+
+
+def ppo(
+    config: PpoConfig,
+    *,
+    data: Path,
+    model: str | Path,
+    out: Path,
+    verdicts: Path | None = None,
+    reward: RewardFunction | None = None,
+    reuse: Reuse = Reuse.REFUSE,
+    progress: Progress | None = None,
+) -> PpoResult:
+    """Optimise a fine-tuned model for the reward of its calls (IRM), by PPO.
+
+    Writes into `out`: model/ (weights, adapters merged, and tokenizer), metrics.jsonl (a row a step), rollouts.jsonl
+    (some rollouts of each step), quarantine.jsonl (what was set aside, with reasons), checkpoints/ while it runs. A
+    run that was killed goes on from its last checkpoint and ends as if it had not been.
+
+    Args:
+        config: settings.
+        data: trajectories, JSON Lines of OpenAI chat messages with tools; each right call becomes a prompt.
+        model: the fine-tuned model, see `load_model`; actor, reference and a separate critic start from it.
+        out: folder of the stage.
+        verdicts: verdicts.jsonl of `audit`; None audits the data on the way.
+        reward: judges completions in place of the rules of `config.reward`.
+        reuse: what to do with a folder that was used before.
+        progress: told how far it is.
+
+    Raises:
+        DataError: no prompt is left, or too few to hold any out where `config.keep` needs that.
+        ModelError: the model cannot be loaded.
+        UsageError: the folder is in use, or was begun with other settings.
+        TltrainError: a loss or gradient ceased to be finite, or the reward function judges nothing; the last
+            checkpoint is good.
+    """
+    inputs = {
+        "data": data,
+        "model": Path(model),
+        "verdicts": verdicts,
+        # no file, but another function is another input, too
+        "reward": None if reward is None else Path(function_name(reward)),
+    }
+    stage = Stage(out, name="ppo", config=config, inputs=inputs, reuse=reuse)
+    if stage.is_done:
+        return _result(out, stage.result)
+    loaded = load_model(model)
+    scorer = Scorer(get_syntax(ensure_tool_template(loaded.tokenizer)), config.reward, reward)
+    found, num_bad_rows = _prepare(config, loaded, scorer, data=data, verdicts=verdicts, out=out)
+    train, heldout = split_heldout(found.prompts, config.heldout_share, config.seed)
+    if config.keep == "best" and not heldout:
+        raise DataError(f"{data}: has prompts of one trajectory only, and keep='best' holds some out; use keep='last'")
+    trainer = _Trainer(config, loaded, scorer, train=train, heldout=heldout, out=out)
+    measured = trainer.run(progress)
+    shutil.rmtree(out / "model", ignore_errors=True)  # of a start that was killed right after it saved
+    save_model(merge_lora(trainer.actor.model), loaded.tokenizer, out / "model")
+    stage.finish(
+        {
+            "num_prompts": len(train),
+            "num_heldout": len(heldout),
+            "num_set_aside": num_bad_rows + len(found.set_aside),
+            "left_out": dict(found.left_out),
+            "num_steps": trainer.num_steps,
+            "heldout_before": measured.before,
+            "heldout": measured.after,
+        }
+    )
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)
+    return _result(out, stage.result)
+
+
+def _result(out: Path, saved: Mapping[str, Any]) -> PpoResult:
+    return PpoResult(model=out / "model", **saved)
+
+
+def _prepare(
+    config: PpoConfig, loaded: LoadedModel, scorer: Scorer, *, data: Path, verdicts: Path | None, out: Path
+) -> tuple[PromptSet, int]:
+    """Read, block and make prompts; what cannot be used goes to the quarantine file."""
+    quarantine = out / "quarantine.jsonl"
+    read = read_trajectories(data, quarantine=quarantine)
+    judged = read_verdicts(verdicts) if verdicts else audit_trajectories(read.trajectories)
+    found = make_prompts(
+        read.trajectories,
+        loaded.tokenizer,
+        scorer.syntax,
+        blocked=blocked_calls(judged, policy=config.block),
+        max_length=_longest_prompt(config, loaded.model),
+        max_prompts=config.max_prompts,
+        seed=config.seed,
+    )
+    if found.set_aside:
+        with JsonLinesWriter(quarantine) as writer:
+            for identity, reason in found.set_aside.items():
+                writer.write({"file": str(data), "id": identity, "reason": reason})
+    if not found.prompts:
+        counts = [f"{number} calls are left out ({why})" for why, number in found.left_out.items()]
+        counts += [f"{len(found.set_aside)} prompts are set aside (see {quarantine})"] if found.set_aside else []
+        raise DataError(
+            f"{data}: no prompt is left to train on: {'; '.join(counts) or 'no row has a call'}; "
+            "audit it with a more lenient policy, or use other data"
+        )
+    return found, read.num_bad
+
+
+def _longest_prompt(config: PpoConfig, model: Any) -> int:
+    """Tokens of a prompt that leave room for a completion in the model's context."""
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return min(config.max_prompt_length, context - config.max_new_tokens) if context else config.max_prompt_length
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What was measured on held-out prompts; empty where there are none."""
+
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+class _Trainer:
+    """The models, and the loop over steps."""
+
+    def __init__(
+        self,
+        config: PpoConfig,
+        loaded: LoadedModel,
+        scorer: Scorer,
+        *,
+        train: Sequence[Prompt],
+        heldout: Sequence[Prompt],
+        out: Path,
+    ):
+        self._config = config
+        self._tokenizer = loaded.tokenizer
+        self._scorer = scorer
+        self._train, self._heldout = train, heldout
+        self._out = out
+        self._steps = plan_steps(train, config)
+        num_updates = [count_updates(step, config) for step in self._steps]
+        self._first_updates = list(accumulate(num_updates, initial=0))
+        """Number of the first optimizer step of each step."""
+        device = pick_device()
+        seed_step(config.seed, "initial weights", 0)
+        self._critic = Critic(config, loaded.model, device)
+        self.actor = Actor(config, loaded.model, device)
+        self._updater = Updater(config, self.actor, self._critic, num_steps=self._first_updates[-1])
+        self._best = BestWeights(self.actor.model) if config.keep == "best" else None
+
+    @property
+    def num_steps(self) -> int:
+        """Rollout batches of the whole run."""
+        return len(self._steps)
+
+    def run(self, progress: Progress | None) -> _Measured:
+        """Do all steps that no checkpoint has, and leave the weights that are to be kept in the actor."""
+        modules = {"actor": self.actor.model, "critic": self._critic}
+        modules |= {"best": self._best} if self._best is not None else {}
+        optimizers = {"actor": self._updater.actor_optimizer, "critic": self._updater.critic_optimizer}
+        checkpoints = self._out / "checkpoints"
+        first = load_checkpoint(checkpoints, modules, optimizers)
+        metrics = MetricsLog(self._out / "metrics.jsonl", resumed_step=first)
+        shown = MetricsLog(self._out / "rollouts.jsonl", resumed_step=first)
+        before = self._measure() if first == 0 else {}
+        for number in range(first, self.num_steps):
+            row, rollouts = self._step(number, self._steps[number])
+            if number == 0 and before:
+                row["heldout_before"] = before
+            if (number + 1) % self._config.evaluate_every == 0 or number + 1 == self.num_steps:
+                row["heldout"] = self._measure()
+            for rollout in self._choose_shown(rollouts, number):
+                shown.write(rollout)
+            metrics.write(row)
+            if (number + 1) % self._config.checkpoint_every == 0 and number + 1 < self.num_steps:
+                save_checkpoint(checkpoints, number + 1, modules, optimizers)
+            if progress:
+                progress(number + 1, self.num_steps, f"reward {row['reward']:.2f}, KL {row['kl']:.4f}")
+        metrics.close()
+        shown.close()
+        if self._best is not None:
+            self._best.restore(self.actor.model)
+        return self._read_measured()
+
+    def _step(self, number: int, step: Step) -> tuple[dict[str, Any], list[Rollout]]:
+        """One rollout batch: sample and judge, look back with reference and critic, update; returns its metrics."""
+        config = self._config
+        times = [time.monotonic()]
+        groups = [[self._train[index] for index in group] for group in step]
+        drawn = draw_rollouts(self.actor, self._tokenizer, groups, scorer=self._scorer, config=config, step=number)
+        if not drawn.rollouts:
+            raise TltrainError(
+                f"step {number}: the reward function judges none of {len(drawn.unscored)} completions; correct it and "
+                f"resume. The first: {drawn.unscored[0]}"
+            )
+        times.append(time.monotonic())
+        experience = gain_experience(self.actor, self._critic, drawn.rollouts, config)
+        times.append(time.monotonic())
+        minibatches = plan_minibatches(
+            [rollout.group for rollout in drawn.rollouts],
+            num_updates=config.num_updates,
+            minibatch_size=config.minibatch_size,
+            seed=config.seed,
+            step=number,
+        )
+        updated = self._updater.update(experience, minibatches, first_step=self._first_updates[number])
+        times.append(time.monotonic())
+        row = {"step": number} | _describe(drawn, experience, config) | updated | _describe_times(times, drawn)
+        return row, drawn.rollouts
+
+    def _measure(self) -> dict[str, float | None]:
+        if not self._heldout:
+            return {}
+        measured = measure_heldout(self.actor, self._tokenizer, self._heldout, scorer=self._scorer, config=self._config)
+        if self._best is not None:
+            self._best.offer(self.actor.model, measured["reward"])
+        return measured
+
+    def _choose_shown(self, rollouts: Sequence[Rollout], number: int) -> list[dict[str, object]]:
+        """Rows of rollouts.jsonl: some of a step, chosen at random."""
+        rng = random.Random(f"{self._config.seed}:shown:{number}")
+        chosen = sorted(rng.sample(range(len(rollouts)), min(_NUM_SHOWN, len(rollouts))))
+        return [
+            {
+                "step": number,
+                "id": rollouts[index].prompt.id,
+                # a token stands for at least one character as a rule, so this many hold the tail
+                "prompt": self._tokenizer.decode(rollouts[index].prompt.ids[-_PROMPT_TAIL:])[-_PROMPT_TAIL:],
+                "completion": rollouts[index].text,
+                "gold": self._scorer.syntax.render("", [rollouts[index].prompt.gold]),
+                "reward": rollouts[index].score.value,
+                "label": rollouts[index].score.diagnosis.label,
+                "is_finished": rollouts[index].completion.is_finished,
+            }
+            for index in chosen
+        ]
+
+    def _read_measured(self) -> _Measured:
+        """From the log, as a resumed run has not measured everything itself."""
+        rows = [row for _, row in read_json_lines(self._out / "metrics.jsonl") if isinstance(row, dict)]
+        before, after = rows[0].get("heldout_before"), rows[-1].get("heldout")
+        return _Measured(before if isinstance(before, dict) else {}, after if isinstance(after, dict) else {})
+
+
+def _describe(drawn: Drawn, experience: Experience, config: PpoConfig) -> dict[str, Any]:
+    """Metrics of a rollout batch before anything is learnt from it."""
+    rollouts = drawn.rollouts
+    values = [rollout.score.value for rollout in rollouts]
+    parts: defaultdict[str, float] = defaultdict(float)
+    for rollout in rollouts:
+        for name, value in rollout.score.parts.items():
+            parts[name] += value / len(rollouts)
+    labels = Counter(rollout.score.diagnosis.label for rollout in rollouts)
+    kl = masked_mean(experience.kl, experience.loss_mask).item()
+    return {
+        "reward": fmean(values),
+        "reward_std": pstdev(values),
+        "reward_parts": dict(parts),
+        "errors": {label: count / len(rollouts) for label, count in labels.most_common()},
+        "kl": kl,
+        "kl_penalty": config.kl_coef * experience.kl.sum(1).mean().item(),
+        "length": fmean(len(rollout.completion.ids) for rollout in rollouts),
+        "truncated": fmean(not rollout.completion.is_finished for rollout in rollouts),
+        "num_rollouts": len(rollouts),
+        "num_unscored": len(drawn.unscored),
+        "explained_variance": explained_variance(experience.values, experience.returns, experience.loss_mask),
+    }
+
+
+def _describe_times(times: Sequence[float], drawn: Drawn) -> dict[str, float]:
+    """Seconds of sampling, of the passes of reference and critic, of the updates, and of all."""
+    start, sampled, looked_back, end = times
+    num_samples = len(drawn.rollouts) + len(drawn.unscored)
+    return {
+        "seconds_rollout": round(sampled - start, 3),
+        "seconds_experience": round(looked_back - sampled, 3),
+        "seconds_update": round(end - looked_back, 3),
+        "seconds": round(end - start, 3),
+        "samples_per_second": round(num_samples / max(end - start, 1e-9), 3),
+    }

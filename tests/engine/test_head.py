@@ -1,0 +1,122 @@
+import math
+
+import pytest
+import torch
+
+from tiny_models import tiny_llama
+from tltrain.engine.head import output_weight, score_targets
+from tltrain.errors import ModelError
+
+
+def random_problem(num_targets: int = 7, dtype: torch.dtype = torch.float64):
+    generator = torch.Generator().manual_seed(3)
+    hidden = torch.randn(num_targets, 5, dtype=dtype, generator=generator)
+    weight = torch.randn(11, 5, dtype=dtype, generator=generator)
+    targets = torch.randint(0, 11, (num_targets,), generator=generator)
+    return hidden, weight, targets
+
+
+def plain_scores(hidden, weight, targets, temperature):
+    log_p = torch.log_softmax(hidden @ weight.T / temperature, dim=-1)
+    return log_p.gather(1, targets[:, None])[:, 0], -(log_p.exp() * log_p).sum(-1), log_p.argmax(-1) == targets
+
+
+def test_by_hand():
+    # logits 0, ln 3 and 0 for targets 1 and 0: p = 3/5 and 1/5; entropy = -(0.6 ln 0.6 + 2 * 0.2 ln 0.2)
+    hidden, weight = torch.ones(2, 1), torch.tensor([[0.0], [math.log(3)], [0.0]])
+    scores = score_targets(hidden, weight, torch.tensor([1, 0]))
+    torch.testing.assert_close(scores.logprobs, torch.tensor([0.6, 0.2]).log())
+    entropy = -(0.6 * math.log(0.6) + 0.4 * math.log(0.2))
+    torch.testing.assert_close(scores.entropies, torch.tensor([entropy, entropy]))
+    assert scores.is_greedy.tolist() == [True, False]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.3, 2.5])
+@pytest.mark.parametrize("chunk_size", [1, 3, 128])
+def test_equals_plain_log_softmax(temperature, chunk_size):
+    problem = random_problem()
+    scores = score_targets(*problem, temperature=temperature, chunk_size=chunk_size)
+    logprobs, entropies, is_greedy = plain_scores(*problem, temperature)
+    torch.testing.assert_close(scores.logprobs, logprobs, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(scores.entropies, entropies, rtol=1e-12, atol=1e-12)
+    assert scores.is_greedy.equal(is_greedy)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("chunk_size", [2, 128])
+def test_gradient_is_exact(temperature, chunk_size):
+    hidden, weight, targets = random_problem(3)
+    hidden.requires_grad_()
+    weight.requires_grad_()
+
+    def function(hidden, weight):
+        scores = score_targets(hidden, weight, targets, temperature=temperature, chunk_size=chunk_size)
+        return scores.logprobs, scores.entropies
+
+    assert torch.autograd.gradcheck(function, (hidden, weight))
+
+
+def test_gradient_of_a_frozen_head():
+    hidden, weight, targets = random_problem()
+    hidden.requires_grad_()
+    score_targets(hidden, weight, targets).logprobs.sum().backward()
+    expected = hidden.detach().clone().requires_grad_()
+    plain_scores(expected, weight, targets, 1.0)[0].sum().backward()
+    torch.testing.assert_close(hidden.grad, expected.grad)
+    assert weight.grad is None
+
+
+def test_tokens_of_probability_zero_count_nothing():
+    # a logit of -inf (a masked entry) leaves the other two at 1/2 each
+    hidden, weight = torch.tensor([[1.0, 0.0]], requires_grad=True), torch.tensor([[0.0, 0.0], [0.0, 0.0], [-1e38, 0]])
+    scores = score_targets(hidden * torch.tensor([[1e38, 0.0]]), weight, torch.tensor([0]))
+    torch.testing.assert_close(scores.entropies, torch.tensor([math.log(2)]))
+    (scores.logprobs + scores.entropies).sum().backward()
+    assert torch.isfinite(hidden.grad).all()
+
+
+def test_bfloat16_states_are_scored_in_float32():
+    hidden, weight, targets = random_problem(dtype=torch.float32)
+    half = score_targets(hidden.bfloat16(), weight, targets)
+    assert half.logprobs.dtype == torch.float32
+    # the products have 8 bits; what is computed from them is exact
+    logits = (hidden.bfloat16() @ weight.bfloat16().T).float()
+    torch.testing.assert_close(half.logprobs, torch.log_softmax(logits, -1).gather(1, targets[:, None])[:, 0])
+
+
+def test_no_targets():
+    hidden, weight, targets = random_problem(0)
+    assert score_targets(hidden, weight, targets).logprobs.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "weight", "targets"),
+    [((2, 5), (11, 4), (2,)), ((2, 5), (11, 5), (3,)), ((1, 2, 5), (11, 5), (1,)), ((2, 5), (11, 5), (2, 1))],
+)
+def test_shapes_that_do_not_fit_are_refused(hidden, weight, targets):
+    with pytest.raises(ValueError, match=r"wants \[N, H\]"):
+        score_targets(torch.zeros(hidden), torch.zeros(weight), torch.zeros(targets, dtype=torch.long))
+
+
+@pytest.mark.parametrize("temperature", [0.0, -1.0])
+def test_temperature_must_be_positive(temperature):
+    with pytest.raises(ValueError, match="temperature"):
+        score_targets(*random_problem(), temperature=temperature)
+
+
+def test_output_weight_is_the_whole_head():
+    model = tiny_llama()
+    hidden = model.model(input_ids=torch.tensor([[1, 2, 3]])).last_hidden_state
+    logits = model(input_ids=torch.tensor([[1, 2, 3]])).logits
+    torch.testing.assert_close(hidden @ output_weight(model).T, logits)
+
+
+def test_a_head_that_does_more_is_refused():
+    model = tiny_llama()
+    model.config.final_logit_softcapping = 30.0
+    with pytest.raises(ModelError, match="final_logit_softcapping"):
+        output_weight(model)
+    model.config.final_logit_softcapping = None
+    model.lm_head.bias = torch.nn.Parameter(torch.zeros(61))
+    with pytest.raises(ModelError, match="a bias"):
+        output_weight(model)
