@@ -21,7 +21,7 @@ class YamlMapping:
 
     fields: Mapping[str, Any]
     lines: Mapping[KeyPath, str]
-    """`file:line` of each key."""
+    """`file:line` of each key, and the file of the whole, whose path is empty."""
 
 
 def read_yaml(path: Path) -> YamlMapping:
@@ -51,7 +51,8 @@ def parse_yaml(text: str, *, source: str) -> YamlMapping:
         loader = _Loader(text)
         node = loader.get_single_node()
         value = loader.construct_document(node) if node else {}
-        lines = {path: f"{source}:{line}" for path, line in _key_lines(node, ())}
+        lines: dict[KeyPath, str] = {(): source}
+        lines |= {path: f"{source}:{line}" for path, line in _key_lines(node, ())}
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{source}:{mark.line + 1}" if mark else source
@@ -88,7 +89,7 @@ class _Loader(yaml.SafeLoader):
 for _tag, _pattern, _first in (
     ("bool", r"true|false|True|False", "tfTF"),
     ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
-    ("float", r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?", "-+.0123456789"),
+    ("float", r"[-+]?(?:(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)", "-+.0123456789"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), list(_first))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tltrain.benches import statistics
-from tltrain.benches.statistics import bootstrap_interval, paired_difference
+from tltrain.benches.statistics import bootstrap_interval, paired_difference, ratio_interval
 from tltrain.errors import DataError, UsageError
 
 
@@ -112,3 +112,54 @@ def test_pairs_need_the_same_cases():
         paired_difference([1.0], [1.0, 0.0], seed=0)
     with pytest.raises(DataError, match="none of 2 cases"):
         paired_difference([1.0, None], [None, 0.0], seed=0)
+
+
+def test_ratio_by_hand():
+    # 1 of 2, 0 of 1, 3 of 5: 4 of 8; the cluster without any unit is left out
+    interval = ratio_interval([1, 0, 0, 3], [2, 0, 1, 5], seed=0)
+    assert (interval.mean, interval.n, interval.num_missing) == (0.5, 3, 1)
+    # three draws of three clusters: the least is 0 of 3, the most 3 of 5 each time
+    widest = ratio_interval([1, 0, 0, 3], [2, 0, 1, 5], confidence=0.9999, num_resamples=20_000, seed=0)
+    assert (widest.low, widest.high) == pytest.approx((0, 0.6))
+
+
+def test_ratio_of_clusters_of_one_is_the_plain_interval():
+    values = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0]
+    assert ratio_interval(values, [1] * 7, seed=5) == bootstrap_interval(values, seed=5)
+
+
+def test_ratio_agrees_with_resampling_written_out():
+    generator = random.Random(4)
+    clusters = [(generator.randint(0, size), size) for size in (generator.randint(1, 6) for _ in range(40))]
+    ratios = []
+    for _ in range(10_000):
+        drawn = generator.choices(clusters, k=40)
+        ratios.append(sum(x for x, _ in drawn) / sum(n for _, n in drawn))
+    ratios.sort()
+    interval = ratio_interval(*zip(*clusters, strict=True), num_resamples=10_000, seed=1)
+    # the spread of the ratio is about 0.05; a tail point out of 10,000 is good to a tenth of that
+    assert interval.low == pytest.approx(ratios[250], abs=0.005)
+    assert interval.high == pytest.approx(ratios[9_750], abs=0.005)
+
+
+def test_units_that_are_alike_within_clusters_widen_the_interval():
+    # 10 conversations of 10 calls, all right or all wrong: 10 observations, not 100
+    clustered = ratio_interval([10] * 5 + [0] * 5, [10] * 10, seed=0)
+    single = ratio_interval([1] * 50 + [0] * 50, [1] * 100, seed=0)
+    assert clustered.mean == single.mean == 0.5
+    assert clustered.high - clustered.low == pytest.approx(10**0.5 * (single.high - single.low), rel=0.15)
+
+
+@pytest.mark.parametrize(
+    ("numerators", "denominators", "message"),
+    [
+        ([], [], "all of 0 clusters"),
+        ([0, 0], [0, 0], "all of 2 clusters"),
+        ([1], [1, 2], "numerators has 1 clusters, denominators has 2"),
+        ([1, 1], [1, -1], "cluster 1 is"),
+        ([math.nan], [1], "cluster 0 is"),
+    ],
+)
+def test_ratios_that_cannot_be_are_refused(numerators, denominators, message):
+    with pytest.raises(DataError, match=message):
+        ratio_interval(numerators, denominators, seed=0)

@@ -90,7 +90,7 @@ def test_descriptions_take_one_line(python_tokenizer):
     day = {"type": "string", "description": "YYYY-MM-DD"}
     tool = function_tool({"day": day, "n": {}, "to": address}, ["day", "n", "to"], "List the\n  events")
     assert signature(tool, python_tokenizer) == (
-        "f(day: str, n: any, to: {city?: str}) - List the events. day: YYYY-MM-DD; to.city: As in the passport"
+        "# List the events. day: YYYY-MM-DD; to.city: As in the passport\nf(day: str, n: any, to: {city?: str})"
     )
 
 

@@ -118,9 +118,7 @@ def test_rows_that_stop_leave_the_others_alone():
     # each prompt of a batch stops at another length: what the rest writes must not change
     model, tokenizer = tiny_llama(dtype=torch.float64), LetterTokenizer()
     free, lengths = sample(model, tokenizer, SHARED, GREEDY), (2, 5, 1, 4)
-    wanted = {
-        tokenizer.decode(completion.ids)[:length]: length for completion, length in zip(free, lengths, strict=True)
-    }
+    wanted = {tokenizer.decode(run.ids[:length]) for run, length in zip(free, lengths, strict=True)}
     completions = sample(model, tokenizer, SHARED, GREEDY, is_complete=lambda text: text in wanted)
     assert len(wanted) == 4
     assert [completion.ids for completion in completions] == [

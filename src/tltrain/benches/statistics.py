@@ -1,4 +1,4 @@
-"""How sure a mean score is: bootstrap intervals, for one run and for the difference of two."""
+"""How sure a mean score is: bootstrap intervals, for one run, for shares in clusters, for the difference of two."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ _MAX_COUNTS_AT_ONCE = 1 << 22
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
-    """A mean over cases and the range that resampling them gives it; same unit as the values."""
+    """A mean over cases, or a ratio over clusters, and the range that resampling gives it; same unit as the values."""
 
     mean: float
     low: float
     high: float
     n: int
-    """Cases (or pairs) behind the mean, at least 1."""
+    """Cases (or pairs, or clusters) behind the mean, at least 1."""
     num_missing: int
-    """Cases (or pairs) left out because a value is None, not measured."""
+    """Cases (or pairs, or clusters) left out because a value is not measured."""
 
 
 def bootstrap_interval(
@@ -47,10 +47,7 @@ def bootstrap_interval(
         DataError: no value is measured, or one is not finite.
         UsageError: confidence or num_resamples is out of range.
     """
-    if not 0 < confidence < 1:
-        raise UsageError(f"confidence={confidence} must lie between 0 and 1; use for example 0.95")
-    if num_resamples < 1:
-        raise UsageError(f"num_resamples={num_resamples} must be at least 1; use for example 2000")
+    _check_options(confidence, num_resamples)
     measured = np.array([value for value in values if value is not None], dtype=np.float64)
     if not len(measured):
         raise DataError(f"none of {len(values)} cases has a value; a mean over 0 cases is not reported")
@@ -58,12 +55,12 @@ def bootstrap_interval(
         position = next(i for i, value in enumerate(values) if value is not None and not np.isfinite(value))
         raise DataError(f"value {position} is {values[position]}; values must be finite; use None for not measured")
     distinct, counts = np.unique(measured, return_counts=True)
-    means = _resample_means(distinct, counts, num_resamples, np.random.default_rng(seed))
-    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    means = _resample_sums(distinct[:, None], counts, num_resamples, seed)[:, 0] / len(measured)
+    low, high = _percentiles(means, confidence)
     return Interval(
         mean=float(counts @ distinct / len(measured)),
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         n=len(measured),
         num_missing=len(values) - len(measured),
     )
@@ -105,12 +102,86 @@ def paired_difference(
     return bootstrap_interval(differences, confidence=confidence, num_resamples=num_resamples, seed=seed)
 
 
-def _resample_means(
-    distinct: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], num_resamples: int, rng: np.random.Generator
+def ratio_interval(
+    numerators: Sequence[float],
+    denominators: Sequence[float],
+    *,
+    confidence: float = 0.95,
+    num_resamples: int = 2000,
+    seed: int,
+) -> Interval:
+    """Sum of numerators over sum of denominators, with its percentile bootstrap interval over clusters.
+
+    For shares of things that come in clusters, such as wrong calls among the calls of conversations: whole clusters
+    are resampled, because what stands in one cluster is alike. With denominators of 1 it is `bootstrap_interval`.
+
+    Args:
+        numerators: one a cluster, such as its number of wrong calls.
+        denominators: one a cluster, such as its number of calls; a cluster with 0 says nothing and is left out.
+        confidence: as in `bootstrap_interval`.
+        num_resamples: as in `bootstrap_interval`.
+        seed: as in `bootstrap_interval`.
+
+    Returns:
+        The ratio as mean; n counts the clusters behind it, num_missing those left out.
+
+    Raises:
+        DataError: the two have different lengths, every denominator is 0, or a value is not finite or a denominator
+            negative.
+        UsageError: confidence or num_resamples is out of range.
+    """
+    _check_options(confidence, num_resamples)
+    if len(numerators) != len(denominators):
+        raise DataError(
+            f"numerators has {len(numerators)} clusters, denominators has {len(denominators)}; give one each"
+        )
+    pairs = np.array([numerators, denominators], dtype=np.float64).T
+    for position, (numerator, denominator) in enumerate(pairs):
+        if not (np.isfinite(numerator) and np.isfinite(denominator) and denominator >= 0):
+            raise DataError(
+                f"cluster {position} is {numerator} of {denominator}; both must be finite, the second not negative"
+            )
+    measured = pairs[pairs[:, 1] > 0]
+    if not len(measured):
+        raise DataError(f"all of {len(pairs)} clusters have denominator 0; a ratio over nothing is not reported")
+    distinct, counts = np.unique(measured, axis=0, return_counts=True)
+    sums = _resample_sums(distinct, counts, num_resamples, seed)
+    low, high = _percentiles(sums[:, 0] / sums[:, 1], confidence)
+    return Interval(
+        mean=float(measured[:, 0].sum() / measured[:, 1].sum()),
+        low=low,
+        high=high,
+        n=len(measured),
+        num_missing=len(pairs) - len(measured),
+    )
+
+
+def _check_options(confidence: float, num_resamples: int) -> None:
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence={confidence} must lie between 0 and 1; use for example 0.95")
+    if num_resamples < 1:
+        raise UsageError(f"num_resamples={num_resamples} must be at least 1; use for example 2000")
+
+
+def _resample_sums(
+    distinct: npt.NDArray[np.float64], counts: npt.NDArray[np.int64], num_resamples: int, seed: int
 ) -> npt.NDArray[np.float64]:
+    """Column sums of resampled rows, [num_resamples, columns].
+
+    Args:
+        distinct: the rows that occur, [rows, columns].
+        counts: how often each occurs, [rows].
+        num_resamples: how many times to draw as many rows as there are, with replacement.
+        seed: of the draws.
+    """
+    rng = np.random.default_rng(seed)
     num_cases = int(counts.sum())
     block = max(1, _MAX_COUNTS_AT_ONCE // len(distinct))
     sizes = [min(block, num_resamples - start) for start in range(0, num_resamples, block)]
-    return np.concatenate(
-        [rng.multinomial(num_cases, counts / num_cases, size) @ distinct / num_cases for size in sizes]
-    )
+    return np.concatenate([rng.multinomial(num_cases, counts / num_cases, size) @ distinct for size in sizes])
+
+
+def _percentiles(values: npt.NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    """The ends of the middle `confidence` of the values."""
+    low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return float(low), float(high)

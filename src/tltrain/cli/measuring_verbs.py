@@ -29,6 +29,10 @@ def evaluate(
     data: Data,
     out: Out,
     model: Model = EMBEDDED,
+    verdicts: Annotated[
+        Path | None,
+        typer.Option(help="verdicts.jsonl of `tltrain audit` on DATA: calls that went wrong are no right answers."),
+    ] = None,
     max_cases: Annotated[int | None, typer.Option(help="Setting max_cases: most single calls to ask for.")] = None,
     max_episodes: Annotated[int | None, typer.Option(help="Setting max_episodes: most whole tasks to do.")] = None,
     seed: Seed = None,
@@ -50,14 +54,14 @@ def evaluate(
     flags = {"max_cases": max_cases, "max_episodes": max_episodes, "seed": seed}
     resolved = load_config(EvalConfig, file=config, flags=flags, settings=settings or ())
     if dry_run:
-        return print_config(resolved, {"data": data, "model": model, "out": out})
+        return print_config(resolved, {"data": data, "model": model, "verdicts": verdicts, "out": out})
     from tltrain.progress import ProgressLine
 
     reuse = choose_reuse(resume=resume, overwrite=overwrite)
     with resumable(out), ProgressLine("eval") as progress:
         from tltrain.benches.run import evaluate as work
 
-        work(resolved, data=data, model=model, out=out, reuse=reuse, progress=progress)
+        work(resolved, data=data, model=model, out=out, verdicts=verdicts, reuse=reuse, progress=progress)
     scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
     if as_json:
         return print_json(scores)

@@ -110,8 +110,8 @@ def merge_lora(model: Any) -> Any:
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
-    """Write weights, config, tokenizer and chat template, whole or not at all."""
-    with atomic_folder(folder) as temporary:
+    """Write weights, config, tokenizer and chat template, whole or not at all, in place of what was there."""
+    with atomic_folder(folder, overwrite=True) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
 

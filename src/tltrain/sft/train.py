@@ -102,15 +102,8 @@ def sft(
     trainee = _Trainee(config, loaded, num_steps=len(steps))
     measurement = trainee.run(train, heldout, steps, out, progress)
     save_model(merge_lora(trainee.model), loaded.tokenizer, out / "model")
+    stage.finish({"num_trained": len(train), "num_set_aside": num_bad, "num_steps": len(steps), "heldout": measurement})
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    stage.finish(
-        {
-            "num_trained": len(train),
-            "num_set_aside": num_bad,
-            "num_steps": len(steps),
-            "heldout": measurement,
-        }
-    )
     return _result(out, stage.result)
 
 
@@ -220,7 +213,8 @@ class _Trainee:
         modules, optimizers = {"model": self.model}, {"model": self._optimizer}
         first = load_checkpoint(out / "checkpoints", modules, optimizers)
         log = MetricsLog(out / "metrics.jsonl", resumed_step=first)
-        measured_at = {round(len(steps) * (i + 1) / self._config.num_evaluations) - 1 for i in range(self._config.num_evaluations)}
+        num_parts = self._config.num_evaluations
+        measured_at = {round(len(steps) * (part + 1) / num_parts) - 1 for part in range(num_parts)}
         measurement: dict[str, float | None] = {}
         for number in range(first, len(steps)):
             start = time.monotonic()

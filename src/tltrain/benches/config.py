@@ -1,0 +1,42 @@
+"""Settings of `eval`."""
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tltrain.engine.settings import Precision
+
+
+class EvalConfig(BaseModel):
+    """Everything that decides which cases a model is tested on, and how it answers. Answers are greedy.
+
+    Raises (on construction):
+        ValidationError: a field out of its range, or nothing to test on.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_cases: int | None = Field(default=200, ge=0)
+    """Single-turn cases, balanced over kits or, without kits, sources; None takes all, 0 none."""
+    max_episodes: int | None = Field(default=60, ge=0)
+    """Conversations in the sandbox, balanced over kits and templates; None takes all, 0 none."""
+    max_turns: int = Field(default=6, ge=1)
+    """Replies of the model in one episode, the answer included; the sandbox's tasks need at most 5."""
+    max_new_tokens: int = Field(default=96, ge=1)
+    """Tokens of one reply."""
+    batch_size: int = Field(default=16, ge=1)
+    """Prompts that run together."""
+    precision: Precision = "auto"
+    """Number format of weights and products. "auto": bfloat16 where the device gains from it."""
+    seed: int = 0
+    """Decides which cases and episodes are chosen, and the resampling of intervals."""
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Of the intervals: the share of resampled scores that lies inside."""
+    num_resamples: int = Field(default=2000, ge=1)
+    """Resamplings behind each interval."""
+
+    @model_validator(mode="after")
+    def _has_work(self) -> Self:
+        if self.max_cases == 0 and self.max_episodes == 0:
+            raise ValueError("max_cases=0 and max_episodes=0 leave nothing to test on; raise one of them")
+        return self

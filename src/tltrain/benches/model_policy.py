@@ -1,0 +1,83 @@
+"""A model in this process as the one who is tested; it answers greedily."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from tltrain.benches.policy import Reply, Request, Stop
+from tltrain.engine.device import pick_device
+from tltrain.engine.model import load_model
+from tltrain.errors import DataError
+from tltrain.render.conversation import render_prompt
+from tltrain.render.template import ensure_tool_template
+from tltrain.rollout.sampler import Completion, SamplingConfig, sample
+from tltrain.syntax import get_syntax
+
+
+class ModelPolicy:
+    """See `Policy`. A reply ends at the end-of-turn token, or once a call is complete.
+
+    Args:
+        model: see `load_model`.
+        max_new_tokens: of one reply.
+        batch_size: prompts that run together.
+        precision: dtype of the weights.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+
+    def __init__(
+        self, model: str | Path, *, max_new_tokens: int, batch_size: int, precision: Literal["float32", "bfloat16"]
+    ):
+        loaded = load_model(model, dtype=precision)
+        self._model = loaded.model.to(pick_device())
+        self._tokenizer = loaded.tokenizer
+        self._sampling = SamplingConfig(max_new_tokens=max_new_tokens, temperature=0, batch_size=batch_size)
+        self.syntax = get_syntax(ensure_tool_template(self._tokenizer))
+
+    def answer(self, requests: Sequence[Request], told: Callable[[int], None] | None = None) -> list[Reply]:
+        """See `Policy.answer`."""
+        prompts = [self._write_prompt(request) for request in requests]
+        fitting = {
+            index: prompt for index, prompt in enumerate(prompts) if isinstance(prompt, list) and self._has_room(prompt)
+        }
+        completions = sample(
+            self._model,
+            self._tokenizer,
+            list(fitting.values()),
+            self._sampling,
+            is_complete=self.syntax.looks_complete,
+            progress=(lambda done, _: told(done)) if told else None,
+        )
+        found = dict(zip(fitting, completions, strict=True))
+        return [self._reply(prompt, found.get(index)) for index, prompt in enumerate(prompts)]
+
+    def _write_prompt(self, request: Request) -> list[int] | DataError:
+        try:
+            return render_prompt(request.tools, request.messages, self._tokenizer, self.syntax)
+        except DataError as error:
+            return error
+
+    def _has_room(self, prompt: Sequence[int]) -> bool:
+        context: int | None = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        return context is None or len(prompt) + self._sampling.max_new_tokens <= context
+
+    def _reply(self, prompt: list[int] | DataError, completion: Completion | None) -> Reply:
+        if isinstance(prompt, DataError):
+            return Reply(text="", num_tokens=0, stop=Stop.UNWRITABLE, note=str(prompt))
+        text = self._decode(prompt)
+        if completion is None:
+            return Reply(text="", num_tokens=0, stop=Stop.TOO_LONG, prompt=text)
+        ids = completion.ids
+        has_end = ids[-1] == self._tokenizer.eos_token_id
+        return Reply(
+            text=self._decode(ids[:-1] if has_end else ids),
+            num_tokens=len(ids),
+            stop=Stop.END if completion.is_finished else Stop.LENGTH,
+            prompt=text,
+        )
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        text: str = self._tokenizer.decode(ids, clean_up_tokenization_spaces=False)
+        return text

