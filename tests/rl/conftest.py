@@ -38,12 +38,19 @@ def tiny_tokenizer(texts: Sequence[str], vocab_size: int) -> Any:
 
 @pytest.fixture(scope="session")
 def few_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of eight trajectories of the scripted teacher, mistakes included."""
+    """A file of ten trajectories of the scripted teacher, a mistake among them; each makes one prompt."""
     from tltrain.generate.config import GenerateConfig
     from tltrain.generate.run import generate
 
     folder = tmp_path_factory.mktemp("few-rows")
-    config = GenerateConfig(num_train=8, num_test=0, toolsets_per_kit=1, mistake_rate=0.3, train_kits=("notes", "bank"), test_kits=("units",))
+    config = GenerateConfig(
+        num_train=10,
+        num_test=0,
+        toolsets_per_kit=1,
+        mistake_rate=0.3,
+        train_kits=("notes", "bank"),
+        test_kits=("units",),
+    )
     return generate(config, folder).train
 
 

@@ -24,7 +24,7 @@ _CONFIG = PpoConfig(
     max_steps=10,
     num_epochs=100,
     kl_coef=0.0,
-    actor_optimizer=OptimizerConfig(learning_rate=1e-2, schedule="constant"),
+    actor_optimizer=OptimizerConfig(learning_rate=2e-2, schedule="constant"),
     critic_optimizer=OptimizerConfig(learning_rate=1e-2, schedule="constant"),
     precision="float32",
     heldout_share=0,

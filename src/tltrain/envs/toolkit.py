@@ -77,14 +77,19 @@ class Toolkit:
         """The kit's tools in the order of definition."""
         return tuple(_describe(name, method) for name, method in cls._methods.items())
 
-    def call(self, name: str, arguments: Mapping[str, Json]) -> Json:
+    def call(self, name: str, arguments: Mapping[str, Json], *, shown_as: str | None = None) -> Json:
         """Check the arguments against the signature and run the tool.
+
+        Args:
+            name: of the tool.
+            arguments: by parameter.
+            shown_as: the name that messages use; None: its own.
 
         Raises:
             ToolFault: missing, unexpected or ill-typed arguments, or a refusal of the tool itself.
         """
         method = self._methods[name]
-        parameters = _parameters(method)
+        parameters, name = _parameters(method), shown_as or name
         missing = [key for key, parameter in parameters.items() if parameter.is_required and key not in arguments]
         if missing:
             listed = " and ".join(repr(key) for key in missing)

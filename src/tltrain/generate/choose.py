@@ -18,6 +18,7 @@ def choose_tasks(
     *,
     seed: int,
     toolsets_per_kit: int,
+    renamed_share: float = 0.0,
     avoid: frozenset[str] = frozenset(),
 ) -> list[Task]:
     """Choose tasks kit by kit in turn, and within a kit pair by pair of template and toolset.
@@ -27,6 +28,7 @@ def choose_tasks(
         num_tasks: how many tasks.
         seed: of the whole data set.
         toolsets_per_kit: number of different tool lists of each kit.
+        renamed_share: see `choose_toolset`.
         avoid: queries that no task may ask.
 
     Returns:
@@ -35,7 +37,13 @@ def choose_tasks(
     Raises:
         UsageError: the kits have fewer different tasks than asked for.
     """
-    sources = [_tasks_of_kit(kit, kits, seed, toolsets_per_kit, avoid) for kit in kits]
+    toolsets = {
+        kit: [
+            choose_toolset(kit, number, kits, seed, renamed_share=renamed_share) for number in range(toolsets_per_kit)
+        ]
+        for kit in kits
+    }
+    sources = [_tasks_of_kit(kit, toolsets[kit], seed, avoid) for kit in kits]
     tasks: list[Task] = []
     while len(tasks) < num_tasks and sources:
         for source in list(sources):
@@ -52,15 +60,12 @@ def choose_tasks(
     return tasks
 
 
-def _tasks_of_kit(
-    kit: str, kits: Sequence[str], seed: int, toolsets_per_kit: int, avoid: frozenset[str]
-) -> Iterator[Task]:
-    toolsets = [choose_toolset(kit, number, kits, seed) for number in range(toolsets_per_kit)]
+def _tasks_of_kit(kit: str, toolsets: Sequence[Toolset], seed: int, avoid: frozenset[str]) -> Iterator[Task]:
     templates = [name for owner, name in TEMPLATES if owner == kit]
     # Diagonal order: any run of consecutive pairs is balanced over templates and over toolsets.
     pairs = [
-        (template, toolsets[(position + offset) % toolsets_per_kit])
-        for offset in range(toolsets_per_kit)
+        (template, toolsets[(position + offset) % len(toolsets)])
+        for offset in range(len(toolsets))
         for position, template in enumerate(templates)
     ]
     asked: set[tuple[str, Toolset]] = set()

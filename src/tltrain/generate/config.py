@@ -72,6 +72,8 @@ class GenerateConfig(BaseModel):
     test_kits: tuple[str, ...] = ("shop", "devices", "notes")
     toolsets_per_kit: int = Field(default=3, ge=1)
     """Different tool lists of each kit; few, because trajectories of one list share their longest prefix."""
+    renamed_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of the training tool lists whose tools go by other names, see `rename_tools`."""
     styles: tuple[ErrorStyle, ...] = Field(default=tuple(ErrorStyle), min_length=1)
     """Wordings of errors, drawn for each trajectory."""
     teacher: Annotated[ScriptedSettings | EndpointSettings, Field(discriminator="kind")] = ScriptedSettings()

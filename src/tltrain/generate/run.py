@@ -87,7 +87,7 @@ def plan_jobs(config: GenerateConfig) -> tuple[list[Job], list[Job]]:
     """The training and the test trajectories to make, in order; no query occurs on both sides."""
     split = split_kits(config.test_kits, config.train_kits)
     choose = partial(choose_tasks, seed=config.seed, toolsets_per_kit=config.toolsets_per_kit)
-    train = choose(split.train, config.num_train)
+    train = choose(split.train, config.num_train, renamed_share=config.renamed_share)
     asked = frozenset(query_of(task) for task in train)
     test = choose(split.test, config.num_test, avoid=asked)
     return (

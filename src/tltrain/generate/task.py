@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tltrain.generate.tasks  # noqa: F401 - registers the templates
 from tltrain.envs.sandbox import KITS
@@ -45,7 +45,14 @@ def start(task: Task, style: ErrorStyle = ErrorStyle.PYTHON, failure_rate: float
     """
     owners = dict.fromkeys([task.kit, *(owner_of(name) for name in task.toolset.names)])
     kits = [KITS[name](task.seed) for name in owners]
-    sandbox = Sandbox(kits, shown=task.toolset.names, style=style, failure_rate=failure_rate, seed=task.seed)
+    sandbox = Sandbox(
+        kits,
+        shown=task.toolset.names,
+        new_names=task.toolset.new_names,
+        style=style,
+        failure_rate=failure_rate,
+        seed=task.seed,
+    )
     plan = _plan(task, kits[0])
     query = next(plan)
     assert isinstance(query, str), f"template {task.kit}/{task.template} must yield its query first"
@@ -60,8 +67,19 @@ def query_of(task: Task) -> str:
 
 
 def _plan(task: Task, kit: object) -> Plan:
+    """The template's plan, its calls under the names that are shown."""
     rng = random.Random(f"query:{task.kit}:{task.template}:{task.seed}")
-    return TEMPLATES[task.kit, task.template].plan(kit, rng)
+    plan = TEMPLATES[task.kit, task.template].plan(kit, rng)
+    result: Json = None
+    while True:
+        try:
+            step = plan.send(result)
+        except StopIteration as stop:
+            answer: str = stop.value
+            return answer
+        if isinstance(step, ToolCall):
+            step = replace(step, name=task.toolset.new_names.get(step.name, step.name))
+        result = yield step
 
 
 def advance(plan: Plan, result: Json = None) -> ToolCall | str:
@@ -107,6 +125,7 @@ def task_provenance(task: Task) -> dict[str, Json]:
         "seed": task.seed,
         "toolset": task.toolset.number,
         "offered": list(task.toolset.names),
+        **({"shown_as": list(task.toolset.shown_as)} if task.toolset.shown_as else {}),
     }
 
 
@@ -131,5 +150,8 @@ def task_from_provenance(provenance: Mapping[str, Json]) -> Task:
         raise DataError(
             f"provenance names the template {kit}/{template}, which does not exist; the templates are {known}"
         )
-    toolset = Toolset(number, tuple(str(name) for name in offered))
+    shown_as = provenance.get("shown_as", [])
+    if not isinstance(shown_as, list) or len(shown_as) not in (0, len(offered)):
+        raise DataError("provenance.shown_as should be a list with one name for each in offered; generate anew")
+    toolset = Toolset(number, tuple(str(name) for name in offered), tuple(str(name) for name in shown_as))
     return Task(kit=kit, template=template, seed=seed, toolset=toolset)

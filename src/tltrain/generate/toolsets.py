@@ -1,12 +1,14 @@
 """Which kits are for training and which for testing, and which tools a task puts on offer."""
 
+import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from tltrain.envs.sandbox import KITS
 from tltrain.errors import UsageError
+from tltrain.generate.renaming import rename_tools
 
 _MAX_DISTRACTORS = 2
 
@@ -49,10 +51,17 @@ class Toolset:
     number: int
     """Position among the toolsets of its kit, from 0."""
     names: tuple[str, ...]
-    """Tool names in the order shown."""
+    """The kits' own names of the tools, in the order shown."""
+    shown_as: tuple[str, ...] = ()
+    """The names under which they are shown; empty: their own."""
+
+    @property
+    def new_names(self) -> Mapping[str, str]:
+        """Own name -> shown name, of the tools that are renamed."""
+        return dict(zip(self.names, self.shown_as, strict=True)) if self.shown_as else {}
 
 
-def choose_toolset(kit: str, number: int, kits: Sequence[str], seed: int) -> Toolset:
+def choose_toolset(kit: str, number: int, kits: Sequence[str], seed: int, *, renamed_share: float = 0.0) -> Toolset:
     """All tools of the kit and 0, 1 or 2 distractors (0 for number 0, 1 for 1, 2 for 2, 0 for 3, ...), shuffled.
 
     Args:
@@ -60,6 +69,7 @@ def choose_toolset(kit: str, number: int, kits: Sequence[str], seed: int) -> Too
         number: which toolset of the kit.
         kits: names of the kits of the same side of the split, the only source of distractors.
         seed: of the whole data set.
+        renamed_share: share of the toolsets of each kit whose tools go by other names, spread evenly over the numbers.
     """
     rng = random.Random(f"toolset:{seed}:{kit}:{number}")
     names = [tool.name for tool in KITS[kit].tools()]
@@ -67,7 +77,9 @@ def choose_toolset(kit: str, number: int, kits: Sequence[str], seed: int) -> Too
     num_distractors = min(number % (_MAX_DISTRACTORS + 1), len(strangers))
     names += rng.sample(strangers, num_distractors)
     rng.shuffle(names)
-    return Toolset(number, tuple(names))
+    # the count of renamed toolsets steps up at this number
+    is_renamed = math.floor((number + 1) * renamed_share) > math.floor(number * renamed_share)
+    return Toolset(number, tuple(names), rename_tools(names, rng) if is_renamed else ())
 
 
 def owner_of(tool: str) -> str:

@@ -2,7 +2,8 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 
 from tltrain.envs.base import Feedback
@@ -46,7 +47,8 @@ class Sandbox:
 
     Args:
         kits: owners of the tools and of the state.
-        shown: names of the tools on offer, in order; None offers all.
+        shown: the kits' own names of the tools on offer, in order; None offers all.
+        new_names: own name -> name under which the tool is shown and called; others keep their own.
         style: wording of errors.
         failure_rate: share of calls, in [0, 1), that end in a service failure before they reach the tool.
         seed: decides which calls fail.
@@ -57,15 +59,18 @@ class Sandbox:
         kits: Sequence[Toolkit],
         *,
         shown: Sequence[str] | None = None,
+        new_names: Mapping[str, str] = {},
         style: ErrorStyle = ErrorStyle.PYTHON,
         failure_rate: float = 0.0,
         seed: int = 0,
     ):
         self._kits = tuple(kits)
-        self._owner = {tool.name: kit for kit in kits for tool in kit.tools()}
+        owners = {tool.name: kit for kit in kits for tool in kit.tools()}
         documents = {tool.name: tool for kit in kits for tool in kit.tools()}
-        self._tools = tuple(documents[name] for name in (documents if shown is None else shown))
-        self._offered = frozenset(tool.name for tool in self._tools)
+        offered = list(documents) if shown is None else shown
+        self._tools = tuple(replace(documents[name], name=new_names.get(name, name)) for name in offered)
+        # shown name -> the kit that has the tool, and its own name there
+        self._owners = {tool.name: (owners[name], name) for tool, name in zip(self._tools, offered, strict=True)}
         self._style = style
         self._failure_rate = failure_rate
         self._rng = random.Random(f"failures:{seed}")
@@ -79,12 +84,13 @@ class Sandbox:
         """Run one call; see `Environment.execute`."""
         if isinstance(call, MalformedCall):
             return self._error(FeedbackKind.TYPE_OR_VALUE, f"invalid call: {call.reason}")
-        if call.name not in self._offered:
+        if call.name not in self._owners:
             return self._error(FeedbackKind.TOOL_NOT_DEFINED, f"name {call.name!r} is not defined")
         if self._failure_rate and self._rng.random() < self._failure_rate:
             return self._error(FeedbackKind.SERVICE_FAILURE, self._rng.choice(_FAILURES))
+        kit, own_name = self._owners[call.name]
         try:
-            value = self._owner[call.name].call(call.name, call.arguments)
+            value = kit.call(own_name, call.arguments, shown_as=call.name)
         except ToolFault as fault:
             return self._error(fault.kind, str(fault))
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
