@@ -288,9 +288,7 @@ def test_prompts_that_do_not_fit_are_set_aside(tiny_sft: Path, few_rows: Path, t
     assert result.num_set_aside == len(rows) == 1
     assert str(lengths[-1]) in rows[0]["reason"]
     with pytest.raises(DataError, match=f"no prompt is left .*{len(lengths)} prompts are set aside"):
-        ppo(
-            _CONFIG.model_copy(update={"max_prompt_length": 5}), data=few_rows, model=tiny_sft, out=tmp_path / "other"
-        )
+        ppo(_CONFIG.model_copy(update={"max_prompt_length": 5}), data=few_rows, model=tiny_sft, out=tmp_path / "other")
 
 
 def _prompt_lengths(model: Path, data: Path) -> list[int]:

@@ -163,9 +163,7 @@ def plain_ppo(scene, config):
     e, v = config.clip_range, config.value_clip_range
     for token in tokens:
         ratio = torch.exp(token.logprob - token.old_logprob)
-        policy = policy - torch.min(
-            ratio * token.advantage, torch.clamp(ratio, 1 - e, 1 + e) * token.advantage
-        ) / num
+        policy = policy - torch.min(ratio * token.advantage, torch.clamp(ratio, 1 - e, 1 + e) * token.advantage) / num
         num_clipped += abs(ratio.item() - 1) > e
         moved = token.value - token.old_value
         clipped = token.old_value + torch.clamp(moved, -v, v)
@@ -248,9 +246,7 @@ def test_minibatches_are_summed_up_as_means_but_for_the_largest_ratio(tiny_sft, 
     other = make_scene(tiny_sft, few_rows, CONFIG.model_copy(update={"minibatch_size": 2}))
     minibatches = plan_minibatches([0, 0, 1, 1], num_updates=2, minibatch_size=2, seed=0, step=0)
     summary = scene.updater.update(scene.experience, minibatches, first_step=3)
-    told = [
-        other.updater.learn(other.experience, rows, step=step) for step, rows in enumerate(minibatches, start=3)
-    ]
+    told = [other.updater.learn(other.experience, rows, step=step) for step, rows in enumerate(minibatches, start=3)]
     assert summary["policy_loss"] == pytest.approx(sum(row["policy_loss"] for row in told) / 4)
     assert summary["max_ratio"] == max(row["max_ratio"] for row in told)
     assert summary["sampling_gap"] == told[0]["approx_kl"]
@@ -260,7 +256,9 @@ def test_what_is_drawn_for_a_prompt_does_not_depend_on_the_others(tiny_sft, few_
     config = CONFIG.model_copy(update={"samples_per_prompt": 2})
     loaded = load_model(tiny_sft)
     syntax = get_syntax(ensure_tool_template(loaded.tokenizer))
-    found = make_prompts(read_trajectories(few_rows).trajectories, loaded.tokenizer, syntax, blocked={}, max_length=2000)
+    found = make_prompts(
+        read_trajectories(few_rows).trajectories, loaded.tokenizer, syntax, blocked={}, max_length=2000
+    )
     actor = Actor(config, loaded.model, CPU)
 
     def draw(groups, step=0, **update):

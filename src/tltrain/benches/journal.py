@@ -4,12 +4,12 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from tltrain.benches.policy import Policy, Reply, Request, Stop
 from tltrain.errors import DataError
 from tltrain.files import JsonLinesWriter, read_json_lines
 from tltrain.syntax import CallSyntax
-from tltrain.types import Json
 
 
 class Journal:
@@ -17,11 +17,11 @@ class Journal:
 
     A later journal on the same file gives the kept replies back, so that whatever is computed from replies can simply
     be computed again. A chunk that was interrupted is asked again as a whole: what a model writes may depend, by
-    rounding, on the company in a batch.
+    rounding, on the company in a batch. A request that was answered before, in any company, gets the same reply.
 
     Args:
         path: JSON Lines; made where it does not exist.
-        policy: who is asked; its replies must depend on the requests alone.
+        policy: who is asked.
         chunk_size: requests at a time. Those with equal tools and beginnings are put into the same chunk.
     """
 
@@ -38,37 +38,39 @@ class Journal:
 
     def answer(self, requests: Sequence[Request], told: Callable[[int], None] | None = None) -> list[Reply]:
         """See `Policy.answer`."""
-        texts = [(repr(request.tools), repr(request.messages)) for request in requests]
-        order = sorted(range(len(requests)), key=lambda index: texts[index])
-        replies: dict[int, Reply] = {}
+        texts = [f"{request.tools!r}\n{request.messages!r}" for request in requests]
+        new = {text: request for text, request in zip(texts, requests, strict=True) if _key(text) not in self._kept}
+        order = sorted(new)
+        num_known = len(requests) - len(new)
         for start in range(0, len(order), self._chunk_size):
             chunk = order[start : start + self._chunk_size]
-            key = hashlib.sha256(repr([texts[index] for index in chunk]).encode()).hexdigest()
-            if key not in self._kept:
-                progress = None if told is None else (lambda done, start=start: told(start + done))
-                self._keep(key, self._policy.answer([requests[index] for index in chunk], progress))
-            replies |= zip(chunk, self._kept[key], strict=True)
-            if told:
-                told(len(replies))
-        return [replies[index] for index in range(len(requests))]
+            progress = None if told is None else (lambda done, before=num_known + start: told(before + done))
+            self._keep(chunk, self._policy.answer([new[text] for text in chunk], progress))
+        if told:
+            told(len(requests))
+        return [self._kept[_key(text)] for text in texts]
 
     def close(self) -> None:
         """Close the file."""
         self._writer.close()
 
-    def _keep(self, key: str, replies: list[Reply]) -> None:
-        self._kept[key] = replies
-        self._writer.write({"chunk": key, "replies": [asdict(reply) for reply in replies]})
+    def _keep(self, texts: Sequence[str], replies: Sequence[Reply]) -> None:
+        found = {_key(text): reply for text, reply in zip(texts, replies, strict=True)}
+        self._kept |= found
+        self._writer.write({key: asdict(reply) for key, reply in found.items()})
 
 
-def _read_kept(path: Path) -> dict[str, list[Reply]]:
-    """Replies by chunk; a line that was cut short by a kill is passed over."""
+def _key(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _read_kept(path: Path) -> dict[str, Reply]:
+    """Replies by request; a line that was cut short by a kill is passed over."""
     if not path.is_file() or not path.stat().st_size:
         return {}
     rows = [row for _, row in read_json_lines(path) if not isinstance(row, DataError)]
-    return {str(row["chunk"]): _read_replies(row["replies"]) for row in rows}
+    return {key: _read_reply(fields) for row in rows for key, fields in row.items()}
 
 
-def _read_replies(rows: Json) -> list[Reply]:
-    assert isinstance(rows, list), "written by Journal"
-    return [Reply(**{**row, "stop": Stop(row["stop"])}) for row in rows if isinstance(row, dict)]  # type: ignore[arg-type]
+def _read_reply(fields: Any) -> Reply:
+    return Reply(**{**fields, "stop": Stop(fields["stop"])})

@@ -52,7 +52,7 @@ class Policy(Protocol):
         """How it writes calls."""
 
     def answer(self, requests: Sequence[Request], told: Callable[[int], None] | None = None) -> list[Reply]:
-        """Write one reply to each request; equal requests in equal company get equal replies.
+        """Write one reply to each request.
 
         Args:
             requests: any number.

@@ -1,7 +1,8 @@
 """The verbs that make and judge data: generate, audit."""
 
+import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +21,9 @@ from tltrain.cli.options import (
 from tltrain.cli.output import print_bars, print_config, print_facts, print_json, print_result
 from tltrain.cli.rows import print_rows
 from tltrain.errors import UsageError
+
+if TYPE_CHECKING:
+    from tltrain.generate.run import GenerateResult
 
 
 def generate(
@@ -52,7 +56,20 @@ def generate(
     reuse = choose_reuse(resume=resume, overwrite=overwrite)
     with resumable(out), ProgressLine("generate") as progress:
         result = work(resolved, out=out, reuse=reuse, progress=progress)
-    return print_result(result, as_json=as_json)
+    return print_result(result, as_json=True) if as_json else _print_made(result)
+
+
+def _print_made(result: "GenerateResult") -> None:
+    summary = json.loads(result.summary.read_text(encoding="utf-8"))
+    facts: dict[str, object] = {}
+    for side, path in (("train", result.train), ("test", result.test)):
+        counts = summary[side]
+        facts[side] = f"{path} ({counts['trajectories']:,} trajectories, {counts['calls']:,} calls)"
+    share = summary["train"]["mistake_share"]
+    facts["wrong calls in train"] = None if share is None else f"{100 * share:.1f}%"
+    facts["tool lists in train"] = summary["train"]["tool_lists"]
+    facts["tasks that failed"] = result.num_failed or None
+    print_facts(facts | {"counts": result.summary})
 
 
 def audit(

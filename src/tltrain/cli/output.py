@@ -62,11 +62,12 @@ def _flatten(facts: Mapping[str, object], prefix: str) -> Iterable[tuple[str, ob
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> None:
     """Print a table; columns after the first are set to the right where all their cells are numbers."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
     cells = [["–" if cell is None else _visible(str(cell)) for cell in row] for row in rows]
-    table = Table(title=Text(title) if title else None, title_justify="left")
+    table = Table(title=Text(title) if title else None, title_justify="left", box=SIMPLE_HEAD)
     for place, name in enumerate(columns):
         is_number = place > 0 and all(row[place][:1].isdigit() or row[place][:1] in "-–" for row in cells)
         table.add_column(Text(name), justify="right" if is_number else "left", overflow="fold")

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def print_scores(scores: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print a row for each model or state of one, with 95% intervals.
+    """Print a row for each model or state of one.
 
     Args:
         scores: name -> what scores.json holds.
@@ -24,15 +24,16 @@ def print_scores(scores: Mapping[str, Mapping[str, Any]]) -> None:
         single, episodes = read.single or SingleTurn(), read.episodes or MultiTurn()
         measured = (single.TS, single.PI, single.CF, episodes.success, episodes.DE, episodes.CE, episodes.VA)
         rows.append([name, *map(_cell, measured)])
-    print_table(("", "TS", "PI", "CF", "success", "DE ↓", "CE ↓", "VA"), rows, title="Percent, with 95% intervals")
+    title = "Percent ± half of the 95% interval"
+    print_table(("", "TS", "PI", "CF", "success", "DE", "CE", "VA"), rows, title=title)
 
 
 def _cell(score: "Score") -> str | None:
     if score.mean is None:
         return None
-    if not score.has_interval:
+    if score.low is None or score.high is None:
         return f"{score.mean:.1f}"
-    return f"{score.mean:.1f} [{score.low:.0f}, {score.high:.0f}]"
+    return f"{score.mean:.1f} ±{(score.high - score.low) / 2:.0f}"
 
 
 def print_run(result: "RunResult") -> None:

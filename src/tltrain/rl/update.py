@@ -5,10 +5,12 @@ Axes: B = rollout, T = completion token.
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from torch import Tensor
 
 from tltrain.engine.optimizer import Optimizer, StepOutcome
+from tltrain.errors import TltrainError
 from tltrain.rl.actor import Actor
 from tltrain.rl.batches import split
 from tltrain.rl.config import PpoConfig
@@ -72,8 +74,10 @@ class Updater:
         parts = [experience.select(part) for part in split(rows, self._config.micro_batch_size)]
         num_tokens = sum(int(part.loss_mask.sum()) for part in parts)
         states: list[Tensor] = []
-        actor_outcome = self.actor_optimizer.step(self._actor_losses(parts, num_tokens, states, told), step)
-        critic_outcome = self.critic_optimizer.step(self._critic_losses(parts, num_tokens, states, told), step)
+        with _naming("actor_optimizer"):
+            actor_outcome = self.actor_optimizer.step(self._actor_losses(parts, num_tokens, states, told), step)
+        with _naming("critic_optimizer"):
+            critic_outcome = self.critic_optimizer.step(self._critic_losses(parts, num_tokens, states, told), step)
         return dict(told) | _outcomes(actor_outcome, critic_outcome)
 
     def _actor_losses(
@@ -121,6 +125,15 @@ class Updater:
             told["value_loss"] += value.loss.item()
             told["value_clip_fraction"] += value.clip_fraction.item()
             yield self._config.vf_coef * value.loss
+
+
+@contextmanager
+def _naming(field: str) -> Iterator[None]:
+    """Say in errors which of the two optimizers they are about."""
+    try:
+        yield
+    except TltrainError as error:
+        raise TltrainError(f"{field}: {error}") from error
 
 
 def _outcomes(actor: StepOutcome, critic: StepOutcome) -> dict[str, float]:
