@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from tltrain.files import atomic_folder
+
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -21,9 +23,12 @@ def smollm2(pytestconfig: pytest.Config) -> Any:
     cache = pytestconfig.cache
     if cache is None:
         return AutoTokenizer.from_pretrained(source, gguf_file=_GGUF)
-    folder = cache.mkdir(f"smollm2-tokenizer-{(source / _GGUF).stat().st_size}")
-    if not (folder / "tokenizer_config.json").exists():
-        AutoTokenizer.from_pretrained(source, gguf_file=_GGUF).save_pretrained(folder)
+    folder = Path(cache.mkdir("smollm2")) / f"tokenizer-{(source / _GGUF).stat().st_size}"
+    if not folder.exists():
+        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=_GGUF)
+        # another process may be doing the same; whoever is last puts the same files there
+        with atomic_folder(folder, overwrite=True) as temporary:
+            tokenizer.save_pretrained(temporary)
     return AutoTokenizer.from_pretrained(folder)
 
 
