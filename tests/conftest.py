@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from tltrain.files import atomic_folder
 
@@ -24,11 +25,11 @@ def smollm2(pytestconfig: pytest.Config) -> Any:
     if cache is None:
         return AutoTokenizer.from_pretrained(source, gguf_file=_GGUF)
     folder = Path(cache.mkdir("smollm2")) / f"tokenizer-{(source / _GGUF).stat().st_size}"
-    if not folder.exists():
-        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=_GGUF)
-        # another process may be doing the same; whoever is last puts the same files there
-        with atomic_folder(folder, overwrite=True) as temporary:
-            tokenizer.save_pretrained(temporary)
+    with FileLock(f"{folder}.lock"):  # the tests run in several processes
+        if not folder.exists():
+            tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=_GGUF)
+            with atomic_folder(folder) as temporary:
+                tokenizer.save_pretrained(temporary)
     return AutoTokenizer.from_pretrained(folder)
 
 

@@ -94,7 +94,9 @@ def test_the_command_line_wins_over_the_recipe():
 
 
 def test_mistakes_are_named_with_file_line_and_the_nearest_right_name(tmp_path):
-    file = write(tmp_path / "mine.yaml", "extends: demo\nsed: 3\nsft:\n  num_epoch: 2\n  optimizer: {schedule: cosin}\n")
+    file = write(
+        tmp_path / "mine.yaml", "extends: demo\nsed: 3\nsft:\n  num_epoch: 2\n  optimizer: {schedule: cosin}\n"
+    )
     assert complaint(file).splitlines() == [
         f"{file}:5: sft.optimizer.schedule=\"cosin\" should be 'cosine', 'linear' or 'constant'; did you mean cosine?",
         f"{file}:4: sft.num_epoch is not known; did you mean num_epochs?",

@@ -88,7 +88,9 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stages:
 
 def test_all_stages_are_done_in_order_and_recorded(stages):
     titles: list[str] = []
-    result = run(recipe("seed=7"), stages.out, watch=lambda title: titles.append(title) or run_module._watch_nothing(""))
+    result = run(
+        recipe("seed=7"), stages.out, watch=lambda title: titles.append(title) or run_module._watch_nothing("")
+    )
     assert stages.worked == ALL
     assert titles == [f"{number}/7 {name}" for number, name in enumerate(ALL, start=1)]
     assert list(result.stages) == ALL

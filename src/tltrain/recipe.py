@@ -154,9 +154,7 @@ def _find(spec: str, folder: Path) -> _Source:
     if spec not in names:
         near = difflib.get_close_matches(spec, names, n=1)
         meant = f"did you mean {near[0]}? " if near else ""
-        raise UsageError(
-            f"recipe={spec}: neither a file nor a recipe that ships; {meant}there are {', '.join(names)}"
-        )
+        raise UsageError(f"recipe={spec}: neither a file nor a recipe that ships; {meant}there are {', '.join(names)}")
     text = resources.files("tltrain.recipes").joinpath(f"{spec}.yaml").read_text(encoding="utf-8")
     return _Source(spec, parse_yaml(text, source=f"{spec}.yaml"), folder)
 
