@@ -21,12 +21,8 @@ from tltrain.files import JsonLinesWriter, read_json_lines
 VERBS = ["generate", "audit", "sft", "ppo", "eval", "report", "run", "demo", "key-tokens", "reward score"]
 GENERATE = ["generate", "--num-train", "6", "--num-test", "2"]
 PIECES = {"id": "a", "tool_pieces": {"get": ["get"], "gets": ["gets"]}, "gold_tool": "get", "call_pieces": ["get", "("]}
-CALL = {
-    "id": "r1",
-    "tools": [{"name": "find", "params": ["day"]}],
-    "gold": "find(day='Mon')",
-    "pred": "find(day='Tue')",
-}
+TOOLS = [{"name": "find", "params": ["day"]}]
+CALL = {"id": "r1", "tools": TOOLS, "gold": "find(day='Mon')", "pred": "find(day='Tue')"}
 
 
 def command(*arguments: str) -> list[str]:
@@ -64,7 +60,7 @@ def test_help_is_quick_and_loads_nothing_heavy():
     assert [line.split()[0] for line in shown.stdout.partition("Commands:")[2].splitlines() if line.strip()] == [
         verb.split()[0] for verb in VERBS
     ]
-    assert "..." not in shown.stdout
+    assert "..." not in shown.stdout.partition("Commands:")[2]
     script = "import sys, tltrain.cli; print({'torch', 'pydantic', 'yaml', 'rich', 'numpy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "set()\n"
 
@@ -116,10 +112,7 @@ def test_version(capsys):
         (["sft"], "Missing argument 'DATA'"),
         (["audit"], "audit needs DATA and --out DIR, or --feedback FILE"),
         (["audit", "--feedback", "f", "--out", "o"], "leave DATA and --out away"),
-        (
-            ["generate", "--out", "o", "--num-train", "many"],
-            "Invalid value for '--num-train': Input should be a valid integer",
-        ),
+        (["generate", "--out", "o", "--num-train", "many"], "Invalid value for '--num-train': Input should be"),
         (["generate", "--out", "o", "--num-train", "0"], "num_train=0 should be greater than or equal to 1"),
         (["generate", "--out", "o", "--resume", "--overwrite"], "--resume and --overwrite exclude each other"),
         (["sft", "d", "--out", "o", "--set", "lerning_rate=1"], "did you mean optimizer.learning_rate?"),
@@ -150,30 +143,26 @@ def test_a_recipe_with_a_wrong_type_names_file_line_field_and_value(tmp_path, ca
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "setting", "again"),
     [
-        ["generate", "--num-train", "9"],
-        ["audit", "data.jsonl"],
-        ["sft", "data.jsonl", "--learning-rate", "3e-5"],
-        ["ppo", "data.jsonl", "--model", "m", "--max-steps", "3"],
-        ["eval", "data.jsonl", "--max-cases", "3"],
-        ["run", "paper"],
-        ["demo", "--set", "sft.num_epochs=3"],
+        (["generate"], ["--num-train", "9"], ["--config", "again.yaml"]),
+        (["audit", "data.jsonl"], [], ["--config", "again.yaml"]),
+        (["sft", "data.jsonl"], ["--learning-rate", "3e-5"], ["--config", "again.yaml"]),
+        (["ppo", "data.jsonl", "--model", "m"], ["--max-steps", "3"], ["--config", "again.yaml"]),
+        (["eval", "data.jsonl"], ["--max-cases", "3"], ["--config", "again.yaml"]),
+        (["run"], ["paper"], ["again.yaml"]),
+        (["run"], ["demo", "--set", "sft.num_epochs=3"], ["again.yaml"]),
     ],
 )
-def test_a_dry_run_prints_the_config_and_does_nothing(arguments, tmp_path, monkeypatch, capsys):
+def test_a_dry_run_prints_the_config_and_does_nothing(arguments, setting, again, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main([*arguments, "--out", "out", "--dry-run"]) == 0
+    assert main([*arguments, *setting, "--out", "out", "--dry-run"]) == 0
     shown = capsys.readouterr().out
     assert isinstance(yaml.safe_load(shown), dict)
     assert list(tmp_path.iterdir()) == []
     # What was printed is the file that gives the same again.
     (tmp_path / "again.yaml").write_text(shown)
-    verb = ["run", "again.yaml"] if arguments[0] in ("run", "demo") else [*arguments[:4], "--config", "again.yaml"]
-    verb = [
-        part for part in verb if not part.startswith(("--num", "--learn", "--max")) and part not in ("9", "3e-5", "3")
-    ]
-    assert main([*verb, "--out", "out", "--dry-run"]) == 0
+    assert main([*arguments, *again, "--out", "out", "--dry-run"]) == 0
     assert capsys.readouterr().out == shown
 
 
@@ -236,17 +225,27 @@ def test_report_prints_its_page(tmp_path, capsys):
         (b'{"messages": "hello"}\n', "messages"),
     ],
 )
-@pytest.mark.parametrize("verb", ["audit", "sft"])
-def test_unusable_data_exits_with_1_and_says_where(verb, content, said, tmp_path, capsys):
+def test_unusable_data_exits_with_1_and_says_where(content, said, tmp_path, capsys):
     path = tmp_path / "data.jsonl"
     if content is not None:
         path.write_bytes(content)
-    model = ["--model", _tiny_model(tmp_path)] if verb == "sft" else []
-    assert main([verb, str(path), "--out", str(tmp_path / "out"), *model]) == 1
+    assert main(["audit", str(path), "--out", str(tmp_path / "out")]) == 1
     shown = capsys.readouterr()
     assert said in shown.err
     assert str(path) in shown.err
     assert "Traceback" not in shown.err
+
+
+def test_trainers_explain_unusable_data_and_wrong_names(tmp_path, capsys):
+    model = _tiny_model(tmp_path)
+    damaged = write_rows(tmp_path / "damaged.jsonl", '{"messages": [')
+    assert main(["sft", str(damaged), "--model", model, "--out", str(tmp_path / "out")]) == 1
+    assert f"{damaged}:1: not JSON" in capsys.readouterr().err
+    for verb in ("sft", "ppo", "eval"):
+        for wrong in ([str(tmp_path / "none.jsonl"), "--model", model], [str(damaged), "--model", "./none"]):
+            assert main([verb, *wrong, "--out", str(tmp_path / "new")]) == 1
+            assert "none" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
 
 
 def _tiny_model(folder: Path) -> str:
@@ -440,9 +439,10 @@ def test_a_reader_that_leaves_is_no_error_to_tell(tmp_path):
 
 
 def test_a_bug_keeps_its_traceback_and_debugging_shows_all_of_them(tmp_path, monkeypatch):
-    with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
+    with monkeypatch.context() as patched:
         patched.setattr("tltrain.config.load_config", lambda *_, **__: 1 // 0)
-        main([*GENERATE, "--out", str(tmp_path / "data")])
+        with pytest.raises(ZeroDivisionError):
+            main([*GENERATE, "--out", str(tmp_path / "data")])
     monkeypatch.setenv("TLTRAIN_DEBUG", "1")
     with pytest.raises(DataError, match="no such file"):
         main(["audit", str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "out")])

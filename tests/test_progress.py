@@ -1,9 +1,13 @@
 """Progress in a log and on a terminal."""
 
+import contextlib
 import io
 import os
 import pty
 import re
+import threading
+
+import pytest
 
 from tltrain.progress import ProgressLine, duration
 
@@ -52,13 +56,30 @@ def test_a_hundred_percent_is_said_at_the_end_only():
     assert "99%" in lines[-2]
 
 
+def test_work_that_fails_is_named():
+    stream = io.StringIO()
+    with pytest.raises(ValueError, match="full"), ProgressLine("4/7 sft", stream=stream):
+        raise ValueError("full")
+    assert stream.getvalue() == "4/7 sft: stopped\n"
+
+
+def _read_all(descriptor: int, parts: list[bytes]) -> None:
+    with contextlib.suppress(OSError):  # the end of a terminal
+        while part := os.read(descriptor, 100_000):
+            parts.append(part)
+
+
 def test_a_terminal_gets_a_bar():
     ours, theirs = pty.openpty()
+    parts: list[bytes] = []
+    reader = threading.Thread(target=_read_all, args=(ours, parts))  # a terminal's buffer is small
+    reader.start()
     with os.fdopen(theirs, "w") as stream, ProgressLine("ppo [bold]", stream=stream) as progress:
         progress(3, 4, "reward [0.5]")
         progress(4, 4, "reward [0.5]")
-    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", os.read(ours, 100_000).decode())
+    reader.join()
     os.close(ours)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", b"".join(parts).decode())
     assert "ppo [bold]" in shown
     assert "100%" in shown
     assert "━" in shown

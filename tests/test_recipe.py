@@ -89,14 +89,14 @@ def test_the_seed_reaches_stages_that_have_none_of_their_own():
 
 def test_the_command_line_wins_over_the_recipe():
     recipe = load_recipe("demo", flags={"model": "other", "seed": None}, settings=["name=x", "eval.stages=[base]"])
+    assert load_recipe("demo", flags={"model": "./other"}).model == str(Path.cwd() / "other")
     assert (recipe.model, recipe.name, recipe.eval.stages) == ("other", "x", ("base",))
     assert recipe.eval.config() == load_recipe("demo").eval.config()
 
 
 def test_mistakes_are_named_with_file_line_and_the_nearest_right_name(tmp_path):
-    file = write(
-        tmp_path / "mine.yaml", "extends: demo\nsed: 3\nsft:\n  num_epoch: 2\n  optimizer: {schedule: cosin}\n"
-    )
+    text = "extends: demo\nsed: 3\nsft:\n  num_epoch: 2\n  optimizer: {schedule: cosin}\n"
+    file = write(tmp_path / "mine.yaml", text)
     assert complaint(file).splitlines() == [
         f"{file}:5: sft.optimizer.schedule=\"cosin\" should be 'cosine', 'linear' or 'constant'; did you mean cosine?",
         f"{file}:4: sft.num_epoch is not known; did you mean num_epochs?",

@@ -1,6 +1,7 @@
 """Runs: which stages are done, skipped, taken up again or done anew."""
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tltrain.files import write_json_atomic, write_text_atomic
 from tltrain.recipe import Recipe, load_recipe
 from tltrain.report.data import read_run
 from tltrain.run import plan_steps
-from tltrain.stage import Reuse, Stage
+from tltrain.stage import Progress, Reuse, Stage
 
 run = run_module.run
 ALL = ["generate", "audit", "eval/base", "sft", "eval/sft", "ppo", "eval/ppo"]
@@ -88,9 +89,12 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stages:
 
 def test_all_stages_are_done_in_order_and_recorded(stages):
     titles: list[str] = []
-    result = run(
-        recipe("seed=7"), stages.out, watch=lambda title: titles.append(title) or run_module._watch_nothing("")
-    )
+
+    def watch(title: str) -> AbstractContextManager[Progress]:
+        titles.append(title)
+        return nullcontext(lambda *_: None)
+
+    result = run(recipe("seed=7"), stages.out, watch=watch)
     assert stages.worked == ALL
     assert titles == [f"{number}/7 {name}" for number, name in enumerate(ALL, start=1)]
     assert list(result.stages) == ALL
@@ -115,7 +119,7 @@ def test_the_report_reads_what_a_run_writes(stages):
     assert read.stages[0].scores.single.TS.mean == 50
 
 
-def test_each_stage_gets_the_results_of_those_before(stages, tmp_path):
+def test_each_stage_gets_the_results_of_those_before():
     steps = {step.name: step for step in plan_steps(recipe(), Path("r"))}
     assert steps["audit"].inputs == {"data": Path("r/generate/train.jsonl")}
     assert steps["eval/base"].inputs == {

@@ -134,7 +134,7 @@ def test_generate_is_skipped_when_done_and_refuses_other_settings(tmp_path, monk
         generate(SMALL.model_copy(update={"num_train": 7}), out=tmp_path / "data", reuse=Reuse.RESUME)
 
 
-def test_a_failed_task_is_tried_again_on_resume(tmp_path, monkeypatch):
+def test_a_failed_task_is_tried_again_on_resume(tmp_path):
     generate(SMALL, out=tmp_path / "data")
     path = tmp_path / "data" / "stage.json"
     record = json.loads(path.read_text())

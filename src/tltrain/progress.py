@@ -47,6 +47,8 @@ class ProgressLine:
     ) -> None:
         if self._bar:
             self._bar.stop()
+        if error is not None:
+            print(f"{self._title}: stopped", file=self._stream, flush=True)
 
     def __call__(self, done: int, total: int, remark: str) -> None:
         """Tell that `done` of `total` units are done, with a short remark."""

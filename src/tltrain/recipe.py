@@ -111,13 +111,13 @@ def load_recipe(spec: str | Path, *, flags: Mapping[str, object] = {}, settings:
     """
     document = _read(str(spec), folder=Path(), below=())
     given = override(YamlMapping(fields={}, lines={}), flags=flags, settings=settings)
-    recipe = _overlay(document, given)
+    recipe = _overlay(document, YamlMapping(fields=_anchor(given.fields, Path()), lines=given.lines))
     return check_config(Recipe, recipe.fields, lines=recipe.lines)
 
 
 def shipped_recipes() -> list[str]:
     """Names of the recipes that ship."""
-    files = resources.files("tltrain.recipes").iterdir()
+    files = resources.files("tltrain").joinpath("recipes").iterdir()
     return sorted(Path(file.name).stem for file in files if file.name.endswith(".yaml"))
 
 
@@ -155,7 +155,7 @@ def _find(spec: str, folder: Path) -> _Source:
         near = difflib.get_close_matches(spec, names, n=1)
         meant = f"did you mean {near[0]}? " if near else ""
         raise UsageError(f"recipe={spec}: neither a file nor a recipe that ships; {meant}there are {', '.join(names)}")
-    text = resources.files("tltrain.recipes").joinpath(f"{spec}.yaml").read_text(encoding="utf-8")
+    text = resources.files("tltrain").joinpath("recipes", f"{spec}.yaml").read_text(encoding="utf-8")
     return _Source(spec, parse_yaml(text, source=f"{spec}.yaml"), folder)
 
 

@@ -11,14 +11,12 @@ LONG_A, LONG_B = [1] * 400, [2] * 400
 
 
 def test_cost_by_hand():
-    # 100 shared, then 3 rows padded to 50; 32 steps, each as dear as one of 8 rows
-    assert batch_cost(3, shared=100, shortest=120, longest=150) == 100 + 3 * 50 + 32 * 8
-    # 10 rows: each step costs 10
-    assert batch_cost(10, shared=100, shortest=150, longest=150) == 100 + 10 * 50 + 32 * 10
+    # 100 shared, then 3 rows padded to 50; 32 steps, each as dear as 20 tokens and one a row
+    assert batch_cost(3, shared=100, shortest=120, longest=150) == 100 + 3 * 50 + 32 * 23
     # equal prompts: the last token of each is its own
-    assert batch_cost(2, shared=150, shortest=150, longest=150) == 149 + 2 * 1 + 32 * 8
+    assert batch_cost(2, shared=150, shortest=150, longest=150) == 149 + 2 * 1 + 32 * 22
     # a lone prompt shares nothing
-    assert batch_cost(1, shared=150, shortest=150, longest=150) == 150 + 32 * 8
+    assert batch_cost(1, shared=150, shortest=150, longest=150) == 150 + 32 * 21
 
 
 def test_another_tool_list_begins_another_batch():
@@ -72,7 +70,7 @@ def plan_cost(prompts, batches):
     for batch in batches:
         rows = [prompts[index] for index in batch]
         shared, longest = common_prefix_length(rows), max(map(len, rows))
-        total += shared + len(rows) * (longest - shared) + 32 * max(8, len(rows))
+        total += shared + len(rows) * (longest - shared) + 32 * (20 + len(rows))
     return total
 
 

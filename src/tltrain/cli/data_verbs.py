@@ -16,6 +16,7 @@ from tltrain.cli.options import (
     Resume,
     Seed,
     Settings,
+    check_inputs,
     choose_reuse,
 )
 from tltrain.cli.output import print_bars, print_config, print_facts, print_json, print_result
@@ -110,6 +111,7 @@ def audit(
         raise UsageError("audit needs DATA and --out DIR, or --feedback FILE; see tltrain audit --help")
     from tltrain.data_stages import audit as work
 
+    check_inputs(data=data)
     reuse = choose_reuse(resume=resume, overwrite=overwrite)
     with resumable(out):
         result = work(resolved, data=data, out=out, reuse=reuse)

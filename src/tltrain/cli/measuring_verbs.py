@@ -19,6 +19,7 @@ from tltrain.cli.options import (
     Resume,
     Seed,
     Settings,
+    check_inputs,
     choose_reuse,
 )
 from tltrain.cli.output import print_config, print_facts, print_json
@@ -57,6 +58,7 @@ def evaluate(
         return print_config(resolved, {"data": data, "model": model, "verdicts": verdicts, "out": out})
     from tltrain.progress import ProgressLine
 
+    check_inputs(data=data, model=model, verdicts=verdicts)
     reuse = choose_reuse(resume=resume, overwrite=overwrite)
     with resumable(out), ProgressLine("eval") as progress:
         from tltrain.benches.run import evaluate as work

@@ -39,6 +39,24 @@ Verdicts: TypeAlias = Annotated[
 EMBEDDED = "smollm2-135m-instruct"
 
 
+def check_inputs(*, data: Path, model: str | None = None, verdicts: Path | None = None) -> None:
+    """Find wrong names before anything heavy is loaded, and before the output folder is begun.
+
+    Raises:
+        DataError: a file is missing or is a folder.
+        ModelError: there is no such model.
+    """
+    from tltrain.files import check_file
+
+    check_file(data, "file of trajectories")
+    if verdicts is not None:
+        check_file(verdicts, "file of verdicts")
+    if model is not None:
+        from tltrain.engine.model import resolve_model
+
+        resolve_model(model)
+
+
 def choose_reuse(*, resume: bool, overwrite: bool) -> "Reuse":
     """What the two flags say about a used folder.
 

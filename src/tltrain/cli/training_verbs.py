@@ -18,6 +18,7 @@ from tltrain.cli.options import (
     Seed,
     Settings,
     Verdicts,
+    check_inputs,
     choose_reuse,
 )
 from tltrain.cli.output import print_config, print_result
@@ -52,6 +53,7 @@ def sft(
         return print_config(resolved, {"data": data, "model": model, "verdicts": verdicts, "out": out})
     from tltrain.progress import ProgressLine
 
+    check_inputs(data=data, model=model, verdicts=verdicts)
     reuse = choose_reuse(resume=resume, overwrite=overwrite)
     with resumable(out), ProgressLine("sft") as progress:
         from tltrain.sft.train import sft as work
@@ -95,6 +97,7 @@ def ppo(
         return print_config(resolved, {"data": data, "model": model, "verdicts": verdicts, "out": out})
     from tltrain.progress import ProgressLine
 
+    check_inputs(data=data, model=model, verdicts=verdicts)
     reuse = choose_reuse(resume=resume, overwrite=overwrite)
     with resumable(out), ProgressLine("ppo") as progress:
         from tltrain.rl.train import ppo as work

@@ -222,12 +222,13 @@ class _Trainer:
         first = load_checkpoint(checkpoints, modules, optimizers)
         metrics = MetricsLog(self._out / "metrics.jsonl", resumed_step=first)
         shown = MetricsLog(self._out / "rollouts.jsonl", resumed_step=first)
-        before = self._measure() if first == 0 else {}
+        before = self._measure() if self._heldout and first == 0 else {}
         for number in range(first, self.num_steps):
             row, rollouts = self._step(number, self._steps[number])
             if number == 0 and before:
                 row["heldout_before"] = before
-            if (number + 1) % self._config.evaluate_every == 0 or number + 1 == self.num_steps:
+            is_due = (number + 1) % self._config.evaluate_every == 0 or number + 1 == self.num_steps
+            if is_due and self._heldout:
                 row["heldout"] = self._measure()
             for rollout in self._choose_shown(rollouts, number):
                 shown.write(rollout)
@@ -269,8 +270,6 @@ class _Trainer:
         return row, drawn.rollouts
 
     def _measure(self) -> dict[str, float | None]:
-        if not self._heldout:
-            return {}
         measured = measure_heldout(self.actor, self._tokenizer, self._heldout, scorer=self._scorer, config=self._config)
         if self._best is not None:
             self._best.offer(self.actor.model, measured["reward"])
