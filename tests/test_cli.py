@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -48,14 +47,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ------------------------------------------------------------------------------------------------------------ start
 
 
-def test_help_is_quick_and_loads_nothing_heavy():
-    def seconds_of_children() -> float:
-        spent = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return spent.ru_utime + spent.ru_stime
-
-    before = seconds_of_children()
+def test_help_loads_nothing_heavy():
     shown = start("--help")
-    assert seconds_of_children() - before < 0.5  # of the processor: other processes do not count
     assert shown.returncode == 0
     assert [line.split()[0] for line in shown.stdout.partition("Commands:")[2].splitlines() if line.strip()] == [
         verb.split()[0] for verb in VERBS

@@ -143,7 +143,8 @@ for place, call, _ in json.loads(kills):
     child = os.fork()  # each start is a process of its own; only the imports are shared
     if child == 0:
         kill_at(place, call)
-        train.ppo(PpoConfig.model_validate_json(config), data=Path(data), model=model, out=Path(out), reuse=Reuse.RESUME)
+        resolved = PpoConfig.model_validate_json(config)
+        train.ppo(resolved, data=Path(data), model=model, out=Path(out), reuse=Reuse.RESUME)
         os._exit(0)
     _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, (place, status)

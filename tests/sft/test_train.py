@@ -113,9 +113,16 @@ def test_accumulation_changes_nothing(share_prefixes: bool, tiny_model: Path, ge
         sft(_CONFIG.model_copy(update=update), data=generated / "train.jsonl", model=tiny_model, out=out)
         return out
 
-    # a step holds the whole epoch, so that its composition is the same; Adam's first steps move by the rate (1e-3)
-    # whatever the gradient's size, so equal weights need gradients equal in all but rounding
-    assert _largest_difference(train(24, share_prefixes), train(1, False)) < 2e-5
+    # a step holds the whole epoch, so that its composition is the same
+    one, other = train(24, share_prefixes), train(1, False)
+    for row, other_row in zip(_metrics(one), _metrics(other), strict=True):
+        assert row["loss"] == pytest.approx(other_row["loss"], rel=1e-5)
+        assert row["grad_norm"] == pytest.approx(other_row["grad_norm"], rel=1e-5)
+    # where a gradient is near 0, rounding turns Adam's first step around; all in all the weights went the same way
+    start, end, other_end = load_file(tiny_model / "model.safetensors"), _weights(one), _weights(other)
+    moved = sum((end[key] - start[key]).square().sum() for key in start).sqrt()
+    apart = sum((end[key] - other_end[key]).square().sum() for key in start).sqrt()
+    assert apart / moved < 1e-3
 
 
 def test_adapters_train_and_are_merged_into_the_saved_model(tiny_model: Path, generated: Path, tmp_path: Path):
