@@ -230,8 +230,10 @@ def test_own_data_is_copied_into_the_run_and_followed(stages, tmp_path):
     test.write_text("test 2\n")
     assert stages.again(mine) == ["eval/base", "eval/sft", "eval/ppo"]
     train.unlink()
-    with pytest.raises(DataError, match=r"a\.jsonl: no such file of trajectories"):
-        run(mine, stages.out, reuse=Reuse.RESUME)
+    for folder in (stages.out, tmp_path / "new"):
+        with pytest.raises(DataError, match=r"a\.jsonl: no such file of trajectories"):
+            run(mine, folder, reuse=Reuse.RESUME)
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_resolved_config_is_kept_even_if_a_stage_fails(stages):

@@ -100,8 +100,12 @@ def run(recipe: Recipe, out: Path, *, reuse: Reuse = Reuse.REFUSE, watch: Watch 
 
     Raises:
         UsageError: the folder is in use, or belongs to something else.
+        DataError: a file of the recipe's data is missing.
         TltrainError: a stage failed; the stages before it are kept.
     """
+    for file in (recipe.data.train, recipe.data.test) if recipe.data else ():
+        if file:
+            check_file(file, "file of trajectories")
     _claim(out, reuse)
     write_text_atomic(out / "config.yaml", dump_config(recipe))
     if recipe.data:
@@ -168,10 +172,7 @@ def _take_in(data: DataFiles, out: Path) -> None:
     """Copy the user's files to where generated ones would lie, so that the run stays as it is when they change."""
     for source, name in ((data.train, "train.jsonl"), (data.test, "test.jsonl")):
         target = out / "generate" / name
-        if source is None:
-            continue
-        check_file(source, "file of trajectories")
-        if target.is_file() and hash_file(target) == hash_file(source):
+        if source is None or (target.is_file() and hash_file(target) == hash_file(source)):
             continue
         target.parent.mkdir(exist_ok=True)
         copy = target.with_suffix(".tmp")

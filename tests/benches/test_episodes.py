@@ -67,6 +67,11 @@ def test_a_read_of_something_else_is_no_success():
     assert run(READ, "get_events_by_day(day='2025-01-01')", *READ_GOLD, "Nothing.").success is True
 
 
+def test_a_right_read_that_was_not_answered_is_no_success():
+    row = run(replace(READ, failure_rate=0.999), *READ_GOLD, "Done.")
+    assert (row.success, row.num_calls, row.num_failed, row.num_undocumented) == (False, 1, 1, 0)
+
+
 @pytest.mark.parametrize("text", ["I cannot handle the task.", "", "  \n"])
 def test_the_right_state_without_a_valid_answer_is_no_success(text):
     row = run(CHANGE, *CHANGE_GOLD, text)
