@@ -170,10 +170,20 @@ def test_rows_that_cannot_be_used_are_listed(data, trajectories, tmp_path):
 
 
 def test_data_without_anything_to_ask_is_refused(data, trajectories, tmp_path):
+    def run(rows, **limits):
+        write_trajectories(data, rows)
+        config = CONFIG.model_copy(update=limits)
+        return evaluate(config, data=data, model="m", out=tmp_path / "out", policy=Script(""), reuse=Reuse.OVERWRITE)
+
     mute = [replace(trajectories[0], messages=trajectories[0].messages[:1], provenance={})]
-    write_trajectories(data, mute)
-    with pytest.raises(DataError, match="neither a right call to ask for nor a task"):
-        evaluate(CONFIG, data=data, model="m", out=tmp_path / "out", policy=Script(""))
+    with pytest.raises(DataError, match="nothing to test on: 0 right calls"):
+        run(mute)
+    elsewhere = [replace(trajectories[0], provenance={})]
+    with pytest.raises(
+        DataError, match=r"1 right calls with max_cases=0, 0 tasks of the sandbox with max_episodes=None"
+    ):
+        run(elsewhere, max_cases=0)
+    assert run(elsewhere).scores.episodes.n == 0
 
 
 def test_a_model_that_can_be_asked_nothing_is_refused(data, tmp_path):

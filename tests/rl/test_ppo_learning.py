@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 
@@ -10,7 +11,6 @@ import pytest
 from tltrain.engine.settings import OptimizerConfig
 from tltrain.formats.openai_chat import write_trajectories
 from tltrain.rl.config import PpoConfig
-from tltrain.rl.scoring import RewardFunction
 from tltrain.rl.train import ppo
 from tltrain.types import Message, Role, Tool, ToolCall, Trajectory
 
@@ -54,44 +54,36 @@ def share_of_letters(text: str) -> float:
     return sum(character.isascii() and character.isalpha() for character in text) / max(1, len(text))
 
 
-def run(
-    config: PpoConfig, rows: Path, model: Path, out: Path, reward: RewardFunction
-) -> tuple[list[float], list[float]]:
-    """Mean reward of each step, and what share of the characters of its shown rollouts are letters."""
-    ppo(config, data=rows, model=model, out=out, reward=reward)
-    rewards = [json.loads(line)["reward"] for line in (out / "metrics.jsonl").read_text().splitlines()]
-    shown = [json.loads(line) for line in (out / "rollouts.jsonl").read_text().splitlines()]
-    letters = [
-        fmean(share_of_letters(row["completion"]) for row in shown if row["step"] == step)
-        for step in range(len(rewards))
-    ]
-    return rewards, letters
+def letters_of_steps(
+    config: PpoConfig, rows: Path, model: Path, out: Path, reward: Callable[[str], float]
+) -> list[float]:
+    """What share of the characters are letters, for each step the mean over its completions."""
+    shares: list[float] = []
+
+    def watched(*, completion: str, **_: object) -> float:
+        shares.append(share_of_letters(completion))
+        return reward(completion)
+
+    ppo(config, data=rows, model=model, out=out, reward=watched)
+    size = config.rollouts_per_step
+    return [fmean(shares[start : start + size]) for start in range(0, len(shares), size)]
 
 
 def gain(values: list[float]) -> float:
     return fmean(values[-3:]) - fmean(values[:2])
 
 
-# With seeds 0 to 2 the gains are 0.35 to 0.45 in reward; with a reward at random -0.12 to 0.07, in letters up to 0.1.
-
-
 @pytest.mark.parametrize("critic", ["head", "separate"])
 def test_a_reward_that_can_be_earned_rises(short_rows: Path, tiny_sft: Path, tmp_path: Path, critic: str):
-    def letters_please(*, completion: str, **_: object) -> float:
-        return share_of_letters(completion)
-
     config = _CONFIG.model_copy(update={"critic": critic})
-    rewards, letters = run(config, short_rows, tiny_sft, tmp_path / "out", letters_please)
-    assert gain(rewards) > 0.25
-    assert gain(letters) > 0.25
+    letters = letters_of_steps(config, short_rows, tiny_sft, tmp_path / "out", share_of_letters)
+    assert len(letters) == 12
+    assert gain(letters) > 0.3  # found with seeds 0 to 3: 0.36 to 0.44; with a reward at random 0.04 to 0.07
+    logged = [json.loads(line)["reward"] for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert logged == pytest.approx(letters)
 
 
 def test_a_reward_at_random_teaches_nothing(short_rows: Path, tiny_sft: Path, tmp_path: Path):
     rng = random.Random(0)
-
-    def at_random(**_: object) -> float:
-        return rng.random()
-
-    rewards, letters = run(_CONFIG, short_rows, tiny_sft, tmp_path / "out", at_random)
-    assert gain(rewards) < 0.15
-    assert abs(gain(letters)) < 0.2
+    letters = letters_of_steps(_CONFIG, short_rows, tiny_sft, tmp_path / "out", lambda _: rng.random())
+    assert gain(letters) < 0.15

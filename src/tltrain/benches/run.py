@@ -107,8 +107,6 @@ def _choose(config: EvalConfig, *, data: Path, verdicts: Path | None, out: Path)
     wrong = wrong_calls(read.trajectories, read_verdicts(verdicts) if verdicts else None)
     cases, left_out = find_cases(read.trajectories, wrong)
     tasks, faults = find_tasks(read.trajectories)
-    if not cases and not tasks:
-        raise DataError(f"{data}: holds neither a right call to ask for nor a task of the sandbox; name another file")
     if faults:
         with JsonLinesWriter(quarantine) as writer:
             for key, reason in faults.items():
@@ -116,6 +114,11 @@ def _choose(config: EvalConfig, *, data: Path, verdicts: Path | None, out: Path)
     chosen_cases = choose_balanced([(case.group,) for case in cases], config.max_cases, seed=config.seed)
     keys = [(task.task.kit, task.task.template) for task in tasks]
     chosen_tasks = choose_balanced(keys, config.max_episodes, seed=config.seed)
+    if not chosen_cases and not chosen_tasks:
+        raise DataError(
+            f"{data}: nothing to test on: {len(cases)} right calls with max_cases={config.max_cases}, {len(tasks)} tasks "
+            f"of the sandbox with max_episodes={config.max_episodes}; name another file, or raise the limit"
+        )
     counts = {"unreadable row": read.num_bad, **left_out, "task that cannot be started again": len(faults)}
     return _TestSet(
         cases=[cases[index] for index in chosen_cases],

@@ -88,11 +88,13 @@ def owner_of(tool: str) -> str:
     Raises:
         UsageError: no kit has it.
     """
-    if tool not in _owners():
+    owners = _owners(tuple(KITS))
+    if tool not in owners:
         raise UsageError(f"toolset names {tool!r}, which no kit has; was the data made by another version of tltrain?")
-    return _owners()[tool]
+    return owners[tool]
 
 
 @cache
-def _owners() -> dict[str, str]:
-    return {tool.name: name for name, kit in KITS.items() for tool in kit.tools()}
+def _owners(kits: tuple[str, ...]) -> dict[str, str]:
+    """Kit of each tool; by the kits' names, as users may register more at any time."""
+    return {tool.name: name for name in kits for tool in KITS[name].tools()}
