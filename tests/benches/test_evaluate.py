@@ -179,9 +179,7 @@ def test_data_without_anything_to_ask_is_refused(data, trajectories, tmp_path):
     with pytest.raises(DataError, match="nothing to test on: 0 right calls"):
         run(mute)
     elsewhere = [replace(trajectories[0], provenance={})]
-    with pytest.raises(
-        DataError, match=r"1 right calls with max_cases=0, 0 tasks of the sandbox with max_episodes=None"
-    ):
+    with pytest.raises(DataError, match="1 right calls with max_cases=0, 0 tasks of the sandbox with"):
         run(elsewhere, max_cases=0)
     assert run(elsewhere).scores.episodes.n == 0
 

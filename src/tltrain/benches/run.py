@@ -116,8 +116,9 @@ def _choose(config: EvalConfig, *, data: Path, verdicts: Path | None, out: Path)
     chosen_tasks = choose_balanced(keys, config.max_episodes, seed=config.seed)
     if not chosen_cases and not chosen_tasks:
         raise DataError(
-            f"{data}: nothing to test on: {len(cases)} right calls with max_cases={config.max_cases}, {len(tasks)} tasks "
-            f"of the sandbox with max_episodes={config.max_episodes}; name another file, or raise the limit"
+            f"{data}: nothing to test on: {len(cases)} right calls with max_cases={config.max_cases}, "
+            f"{len(tasks)} tasks of the sandbox with max_episodes={config.max_episodes}; "
+            "name another file, or raise the limit"
         )
     counts = {"unreadable row": read.num_bad, **left_out, "task that cannot be started again": len(faults)}
     return _TestSet(
