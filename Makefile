@@ -10,7 +10,7 @@ PIP := $(BIN)/pip --disable-pip-version-check --quiet
 
 demo: .venv/ready
 	@echo "== preparing the embedded model (once a computer)"
-	@$(BIN)/python -c "from tltrain.engine.embedded import embedded_model; print(embedded_model())"
+	@HF_HUB_DISABLE_PROGRESS_BARS=1 $(BIN)/python -c "from tltrain.engine.embedded import embedded_model; print(embedded_model())"
 	@echo "== tltrain demo"
 	$(BIN)/tltrain demo --out runs/demo --resume
 
