@@ -24,13 +24,13 @@ REFUSED, VALUE = FeedbackKind.REFUSED, FeedbackKind.TYPE_OR_VALUE
 
 def files() -> Files:
     kit = Files(0)
-    kit.folders = ["/home", "/work", "/empty"]
+    kit.folders = ["/home", "/office", "/empty"]
     kit.files = {
         "/home/todo.txt": "Buy paint.",
         "/home/Todo-old.txt": "Sell boat.",
-        "/work/law.txt": "Keep out of paint.",
+        "/office/law.txt": "Keep out of paint.",
     }
-    kit.read_only = ["/work/law.txt"]
+    kit.read_only = ["/office/law.txt"]
     return kit
 
 
@@ -88,10 +88,10 @@ ORDER = {"customer": "Ivy Clinic", "item": "rug", "quantity": 2, "status": "open
 ANSWERS: list[tuple[type[Toolkit], str, dict[str, Json], Json]] = [
     (Files, "find_files_by_name", {"name": "TODO"}, ["/home/Todo-old.txt", "/home/todo.txt"]),
     (Files, "find_files_by_name", {"name": "home"}, []),  # a folder is no part of the name
-    (Files, "find_files_by_text", {"text": "paint"}, ["/home/todo.txt", "/work/law.txt"]),
-    (Files, "find_files_in_folder", {"folder": "/work"}, ["/work/law.txt"]),
+    (Files, "find_files_by_text", {"text": "paint"}, ["/home/todo.txt", "/office/law.txt"]),
+    (Files, "find_files_in_folder", {"folder": "/office"}, ["/office/law.txt"]),
     (Files, "find_files_in_folder", {"folder": "/empty"}, []),
-    (Files, "read_file", {"path": "/work/law.txt"}, "Keep out of paint."),
+    (Files, "read_file", {"path": "/office/law.txt"}, "Keep out of paint."),
     (Contacts, "get_contact", {"contact_id": "c2"}, {"name": "Emil Silva", "phone": "+4922222222", "city": "Graz"}),
     (Contacts, "find_contacts_by_name", {"name": "ana"}, [{"contact_id": "c1", "name": "Ana Silva", "city": "Porto"}]),
     (
@@ -172,15 +172,15 @@ REFUSALS: list[tuple[type[Toolkit], FeedbackKind, str, dict[str, Json]]] = [
     (Files, REFUSED, "write_file", {"path": "/home/new.txt", "text": "x", "mode": "append"}),
     (Files, REFUSED, "write_file", {"path": "/home/new.txt", "text": "x" * 121, "mode": "create"}),
     (Files, REFUSED, "write_file", {"path": "/home/todo.txt", "text": "x" * 110, "mode": "append"}),  # 10 + 1 + 110
-    (Files, REFUSED, "write_file", {"path": "/work/law.txt", "text": "x", "mode": "append"}),
+    (Files, REFUSED, "write_file", {"path": "/office/law.txt", "text": "x", "mode": "append"}),
     (Files, VALUE, "write_file", {"path": "/home/new.txt", "text": "x", "mode": "w"}),
-    (Files, REFUSED, "move_file", {"path": "/work/law.txt", "folder": "/home"}),
+    (Files, REFUSED, "move_file", {"path": "/office/law.txt", "folder": "/home"}),
     (Files, REFUSED, "move_file", {"path": "/home/todo.txt", "folder": "/nowhere"}),
     (Files, REFUSED, "move_file", {"path": "/home/todo.txt", "folder": "/home", "new_name": "Todo-old.txt"}),
     (Files, REFUSED, "move_file", {"path": "/home/todo.txt", "folder": "/home"}),
-    (Files, VALUE, "move_file", {"path": "/home/todo.txt", "folder": "/work", "new_name": "../x.txt"}),
-    (Files, REFUSED, "delete_file", {"path": "/work/law.txt"}),
-    (Files, REFUSED, "delete_file", {"path": "/work/todo.txt"}),
+    (Files, VALUE, "move_file", {"path": "/home/todo.txt", "folder": "/office", "new_name": "../x.txt"}),
+    (Files, REFUSED, "delete_file", {"path": "/office/law.txt"}),
+    (Files, REFUSED, "delete_file", {"path": "/office/todo.txt"}),
     (Contacts, REFUSED, "get_contact", {"contact_id": "Ana Silva"}),
     (Contacts, REFUSED, "add_contact", {"name": "Ana Two", "phone": "+4911111111"}),
     (Contacts, VALUE, "add_contact", {"name": "Ana Two", "phone": "04911111111"}),
@@ -308,7 +308,7 @@ def test_files_change_as_told():
     assert kit.call("write_file", {"path": "/home/Todo-old.txt", "text": "B.", "mode": "replace"})["characters"] == 2
     assert kit.call("delete_file", {"path": "/empty/b.txt"}) == "deleted"
     assert kit.files == {
-        "/work/law.txt": "Keep out of paint.",
+        "/office/law.txt": "Keep out of paint.",
         "/empty/a.txt": "Buy paint. Go.",
         "/home/Todo-old.txt": "B.",
     }
