@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
@@ -73,10 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 done, 1 failed, 2 wrong usage or config, 130 interrupted.
     """
-    # Libraries that print progress of their own would tear ours apart.
+    # Progress and warnings of libraries would tear our progress apart, and tell the user nothing to act on.
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    if not os.environ.get("TLTRAIN_DEBUG"):
+        warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         code = _run(arguments)
         sys.stdout.flush()
