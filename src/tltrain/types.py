@@ -72,6 +72,19 @@ class MalformedCall:
 AnyCall: TypeAlias = ToolCall | MalformedCall
 
 
+class WeightSpan(NamedTuple):
+    """A part of an assistant's message for which its file sets a loss weight."""
+
+    field: str
+    """`content`, `reasoning_content`, or `tool_calls[i]`, the whole call i of the message."""
+    start: int
+    """Character offset in the field; 0 for a call."""
+    end: int | None
+    """Offset after the last character; None: to the end of the field."""
+    weight: float
+    """0 keeps the part from teaching; finite, not negative."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
     """One message of a conversation."""
@@ -86,6 +99,13 @@ class Message:
     """Which call this feedback answers; tool only. None: answered in order."""
     name: str | None = None
     """Name of the tool that answers; tool only."""
+    weight: float | None = None
+    """Loss weight that the file itself gives the message: 0 keeps it from teaching; None: it gives none. Assistant
+    only; kept apart from what an audit blocks."""
+    mask_reason: str = ""
+    """Why the file keeps the message, or a part of it, from teaching, where it says so."""
+    spans: tuple[WeightSpan, ...] = ()
+    """Loss weights of parts of the message, in place of `weight` there; assistant only."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
