@@ -7,6 +7,7 @@ import pytest
 from tltrain.errors import DataError, UsageError
 from tltrain.files import (
     JsonLinesWriter,
+    atomic_file,
     atomic_folder,
     decode_json,
     hash_file,
@@ -146,3 +147,19 @@ def test_what_is_no_json(text):
 
 def test_pairs_of_surrogates_are_characters():
     assert decode_json('"\\ud83d\\ude00"') == "😀"
+
+
+def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path):
+    path = tmp_path / "new" / "page.html"
+    with atomic_file(path) as file:
+        file.write(b"first")
+
+    def fail():
+        with atomic_file(path) as file:
+            file.write(b"half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert path.read_bytes() == b"first"
+    assert names(path.parent) == ["page.html"]

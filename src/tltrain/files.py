@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, BinaryIO, NoReturn, Self
 
 from tltrain.errors import DataError, UsageError
 from tltrain.types import Json
@@ -19,11 +19,21 @@ from tltrain.types import Json
 
 def write_text_atomic(path: Path, text: str) -> None:
     """Write a whole UTF-8 file: readers see the old text or the new one, never a part. Makes parent folders."""
+    with atomic_file(path) as file:
+        file.write(text.encode())
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a new file to fill; it takes the place of `path` on success and disappears on an error.
+
+    Makes parent folders.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _sibling(path)
     try:
-        with temporary.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with temporary.open("xb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
