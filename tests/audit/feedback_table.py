@@ -540,7 +540,7 @@ TABLE: list[tuple[str, str, str, K | None]] = [
         ERROR,
         None,
     ),
-    ("pytest", "=== 2 failed, 10 passed in 1.2s ===", AMBIGUOUS, None),
+    ("pytest", "=== 2 failed, 10 passed in 1.2s ===", OK, None),
     ("pytest", "10 passed in 1.2s", OK, None),
     ("pip", "ERROR: Could not install packages due to an OSError", ERROR, None),
     ("pip", "Requirement already satisfied: foo in /usr", OK, None),

@@ -7,12 +7,13 @@ envelopes; free text by the rules of `rules.yaml`. Long content that mentions er
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tltrain.audit.evidence import locate
 from tltrain.audit.finding import Finding, Reader
 from tltrain.audit.free_text import EXPLANATION_LIMIT, read_ends, read_markup, read_notice, straighten
 from tltrain.audit.rules import Reach, RuleBook, kind_of_status, shipped_rules, split_name
+from tltrain.audit.shapes import Batch, field_messages, read_batch, read_items, unbox
 from tltrain.audit.signals import (
     ANSWER_KEYS,
     MESSAGE_KEYS,
@@ -37,6 +38,7 @@ from tltrain.types import Json
 __all__ = ["Blame", "Verdict", "VerdictLabel", "judge_feedback"]
 
 _MAX_DEPTH = 6
+_NOTICE_LENGTH = 1000
 
 _ASKING_TRUTH = word_set("is has check can are does verify validate test compare exists contains should")
 _SILENT = word_set(
@@ -65,8 +67,12 @@ _LEAD_IN = re.compile(
     r"(?:results?|outputs?|observation|responses?|returned|return value|feedback|reply|data)\s*[:=]\s*",
     re.IGNORECASE,
 )
+_PRINTED_RESPONSE = re.compile(r"<(?:\w{1,40} )?(Response \[?\d{3}\b[^<>]{0,60}?)\]?>")
+"""`<Response [404]>`: how Python's HTTP libraries print an answer."""
+_PRINTED_ARGUMENTS = re.compile(r"""\(-?\d{1,6}, (['"])(?P<text>.{12,}?)\1,?\)""", re.DOTALL)
+"""`(1064, 'You have an error in ...')`: how Python prints the arguments of an exception."""
 _HTTP_OK = re.compile(
-    r"(?:HTTP(?:/[\d.]+)?\s+|(?:HTTP )?status(?: code)?\s*[:=]\s*)2\d\d\b[ .,;:]*(?:OK|Created|Accepted|No Content)?"
+    r"(?:HTTP(?:/[\d.]+)?\s+|(?:HTTP )?status(?: code)?\s*[:=]\s*|Response \[?)2\d\d\b[ .,;:]*(?:OK|Created|Accepted|No Content)?"
     r"[\s.,;:\-]*",
     re.IGNORECASE,
 )
@@ -139,6 +145,9 @@ def _read_text(text: str, reader: Reader, depth: int) -> Finding:
         return _read_scalar(_LITERALS[text.strip(".").lower()], text, reader)
     if depth > _MAX_DEPTH:
         return Finding(_OK, "nested_too_deeply")
+    printed = _PRINTED_RESPONSE.fullmatch(text) or _PRINTED_ARGUMENTS.fullmatch(text[:_NOTICE_LENGTH])
+    if printed:
+        text = printed[printed.lastindex or 1]
     structure = read_structure(text)
     if structure is not None:
         return _read_value(structure.value, text, reader, depth)
@@ -200,17 +209,13 @@ def _read_list(items: list[Json], reader: Reader, depth: int) -> Finding:
         finding = _read_object(objects[0], reader, depth + 1)
         is_answer = depth == 0 or finding.label is not _ERROR or is_envelope(objects[0])
         return finding if is_answer else finding._replace(label=_AMBIGUOUS)
-    failed = [
-        signal
-        for item in objects
-        for signal in list(find_failures(item, reader.words))[:1]
-        if signal.proof in {"error_field", "failure_flag"} and not signal.is_weak
-    ]
-    if not failed or not {"log", "logs", "error", "errors"}.isdisjoint(reader.words):
-        return Finding(_OK, "list")
-    label = _ERROR if len(failed) == len(objects) else _AMBIGUOUS
-    text = "\n".join(text for item in objects for text in collect_texts(item))
-    return Finding(label, "items_failed", _printed(failed[0].value), failed[0].key, text)
+    batch = read_items(objects, reader.words)
+    return _batch(batch, "items_failed", objects) if batch else Finding(_OK, "list")
+
+
+def _batch(batch: Batch, proof: str, parts: Sequence[Object]) -> Finding:
+    text = "\n".join(text for part in parts for text in collect_texts(part))
+    return Finding(_AMBIGUOUS if batch.is_partial else _ERROR, proof, _printed(batch.value), batch.key, text)
 
 
 def _read_object(answer: Object, reader: Reader, depth: int) -> Finding:
@@ -219,9 +224,17 @@ def _read_object(answer: Object, reader: Reader, depth: int) -> Finding:
         return Finding(_OK, "nested_too_deeply")
     if not answer:
         return Finding(_AMBIGUOUS, "empty_object", "{}")
+    inside = unbox(answer)
+    if inside is not None:
+        finding = _read_object(inside, reader, depth + 1)
+        is_state = finding.label is _ERROR and finding.proof == "status_word"
+        return finding._replace(label=_AMBIGUOUS) if is_state else finding
     failures = list(find_failures(answer, reader.words))
-    inner = _read_payload(answer, reader, depth)
     strong = [signal for signal in failures if not signal.is_weak]
+    batch = read_batch(answer, reader.words)
+    if batch and all(signal.proof in {"error_field", "success_false"} for signal in strong):
+        return _batch(batch, "batch_failed", [{"errors": batch.value}])
+    inner = _read_payload(answer, reader, depth)
     if strong:
         return _read_failure(answer, strong, inner, reader)
     if inner is not None and inner.label is _ERROR:
@@ -231,6 +244,7 @@ def _read_object(answer: Object, reader: Reader, depth: int) -> Finding:
         return Finding(_AMBIGUOUS, failures[0].proof, _printed(failures[0].value), failures[0].key)
     return (
         _read_message(answer, reader)
+        or _read_complaints(answer, reader)
         or _read_emptiness(answer, inner, reader)
         or (inner if inner is not None else Finding(_OK, "object"))
     )
@@ -292,6 +306,14 @@ def _read_message(answer: Object, reader: Reader) -> Finding | None:
     if messages and has_unknown_code(answer):
         return Finding(_AMBIGUOUS, "unknown_code", messages[0][1], messages[0][0])
     return None
+
+
+def _read_complaints(answer: Object, reader: Reader) -> Finding | None:
+    def is_complaint(text: str) -> bool:
+        return read_notice(text.strip(), reader, is_quotable=False).label is _ERROR
+
+    text = field_messages(answer, is_complaint)
+    return Finding(_ERROR, "field_messages", text.split("\n")[0], next(iter(answer)), text) if text else None
 
 
 def _read_emptiness(answer: Object, inner: Finding | None, reader: Reader) -> Finding | None:

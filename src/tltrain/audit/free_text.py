@@ -19,8 +19,9 @@ EXPLANATION_LIMIT = 2000
 """Characters of an error's own words that are searched for its kind."""
 _MARKUP_TITLE = re.compile(r"<(title|h1)[^>]{0,200}>\s*([^<]{1,200})", re.IGNORECASE)
 _MARKUP_ERROR = re.compile(
-    r"<(?:\w{1,20}:)?(?:error|errors|fault|faultstring|exception|exceptionreport|serviceexception|errorresponse)\b[^>/]{0,200}>"
-    r"(?!\s*(?:0|false|none|null)?\s*</)|<(?:status|result|success|code)>\s*(?:error|fail(?:ed|ure)?|false|[45]\d\d)\s*</",
+    r"<(?:\w{1,20}[:_\-]){0,3}(?:error|errors|fault|faultstring|exception|exceptionreport|serviceexception|errorresponse)\b"
+    r"[^>/]{0,200}>(?!\s*(?:[\d.,]{0,20}|false|none|null)\s*</)"
+    r"|<(?:status|result|success|code)>\s*(?:error|fail(?:ed|ure)?|false|[45]\d\d)\s*</",
     re.IGNORECASE,
 )
 _TAG = re.compile(r"<[^>]{0,300}>")

@@ -28,10 +28,13 @@ ERROR_KEYS = (
     | _ERROR_CODE_KEYS
     | word_set(
         "error err errmsg errmessage errormsg errormessage errortext errordescription errordetail errordetails "
-        "errorinfo errorreason errortype errorname exception exceptionmessage exceptiontype fault faultstring "
+        "errorinfo errorreason errortype errorname invalidparams invalidparameters invalidfields missingparams "
+        "missingparameters missingfields nonfielderrors exception exceptionmessage exceptiontype fault faultstring "
         "failurereason failuremessage failreason failedreason apierror errorresponse"
     )
 )
+_ERROR_ENDS = ("errors", "exceptions")
+"""Ends of keys that hold errors where nothing but envelope stands beside them: `userErrors`."""
 MESSAGE_KEYS = word_set("message msg detail details reason info notice statusmessage statustext hint")
 STATUS_KEYS = word_set("status statuscode httpstatus httpstatuscode httpcode responsecode respcode cod responsestatus")
 SUCCESS_KEYS = word_set("success ok succeeded successful issuccess issuccessful wassuccessful succeed")
@@ -40,7 +43,8 @@ EXIT_KEYS = word_set("exitcode returncode exitstatus exit rc")
 ANSWER_KEYS = word_set("response result output observation toolresult returnvalue responsebody apiresponse")
 """Fields that hold the tool's own answer, whatever stands beside them."""
 PAYLOAD_KEYS = ANSWER_KEYS | word_set(
-    "data content text value answer body payload results reply return stdout stderr meta status header items"
+    "data content text value answer body payload results reply return stdout stderr meta status header head "
+    "responseheader items"
 )
 """Fields that hold the answer where nothing but envelope stands beside them."""
 _CONTENT_KEYS = (
@@ -93,12 +97,12 @@ _FAIL_CODE = re.compile(
     re.IGNORECASE,
 )
 _EXCEPTION_NAME = re.compile(r"(?:Exception|Error|Fault)$")
-_INSPECTING = word_set(
+INSPECTING = word_set(
     "lint validate validator check checker analyze analyse analyzer compile test tests log logs error errors exception "
     "exceptions diagnose diagnostics scan monitor audit review inspect debug verify spellcheck grammar health"
 )
 """Words of tools whose very result may be a list of errors."""
-_ASKING = word_set(
+ASKING = word_set(
     "is has check can are does verify validate test compare exists contains should get list search find fetch read "
     "show lookup query retrieve status describe view"
 )
@@ -144,7 +148,8 @@ def is_blank(value: Json) -> bool:
 def is_envelope(answer: Object) -> bool:
     """True if whatever the object says stands in fields that any service may have, none of them its own."""
     keys = {fold(key) for key, value in answer.items() if value not in (None, "", [], {})}
-    return keys <= _ENVELOPE_KEYS | ({"id"} if "jsonrpc" in keys else set())
+    own = keys - _ENVELOPE_KEYS
+    return all(key.endswith(_ERROR_ENDS) or (key == "id" and "jsonrpc" in keys) for key in own)
 
 
 def says_ok(answer: Object) -> bool:
@@ -197,8 +202,10 @@ def _flag(folded: str, key: str, value: Json, keys: Collection[str]) -> Signal |
 def _error_field(
     folded: str, key: str, value: Json, *, envelope: bool, keys: Collection[str], words: Collection[str]
 ) -> Signal | None:
-    is_failure_text = folded.endswith("failure") and isinstance(value, str)
-    if (folded not in ERROR_KEYS and not is_failure_text) or is_blank(value) or isinstance(value, bool):
+    is_like = (folded.endswith("failure") and isinstance(value, str)) or (
+        envelope and folded.endswith(_ERROR_ENDS) and isinstance(value, list)
+    )
+    if (folded not in ERROR_KEYS and not is_like) or is_blank(value) or isinstance(value, bool):
         return None
     number = _number(value)
     if number is not None:
@@ -211,7 +218,7 @@ def _error_field(
         leaves = [leaf for leaf in iterate_leaves(value) if not is_blank(leaf)]
         if all(isinstance(leaf, float) and not leaf.is_integer() for leaf in leaves):
             return None
-        if folded in _PLURAL_ERROR_KEYS and not _INSPECTING.isdisjoint(words):
+        if folded in _PLURAL_ERROR_KEYS and not INSPECTING.isdisjoint(words):
             is_result = not {"valid", "isvalid", "passed"}.isdisjoint(keys) or not {"log", "logs", "errors"}.isdisjoint(
                 words
             )
@@ -258,7 +265,7 @@ def _status_word(folded: str, key: str, value: Json, *, envelope: bool, words: C
     if envelope:
         return Signal("status_word", key, value)
     # the state of a thing: an answer to who asked for it, perhaps a failure to who tried to change it
-    return None if words and not _ASKING.isdisjoint(words) else Signal("status_word", key, value, is_weak=True)
+    return None if words and not ASKING.isdisjoint(words) else Signal("status_word", key, value, is_weak=True)
 
 
 def _exit_code(folded: str, key: str, value: Json) -> Signal | None:
@@ -269,7 +276,7 @@ def _exit_code(folded: str, key: str, value: Json) -> Signal | None:
 
 def _outcome(folded: str, key: str, value: Json, answer: Object, words: Collection[str]) -> Signal | None:
     """`{"authentication_status": false}` from `authenticate`: the deed that the tool is named after did not happen."""
-    if value is not False or not _ASKING.isdisjoint(words):
+    if value is not False or not ASKING.isdisjoint(words):
         return None
     is_named_after = any(len(word) >= 4 and folded.startswith(word[: max(4, len(word) - 2)]) for word in words)
     if is_named_after or (folded.endswith("status") and len(answer) == 1):
@@ -305,7 +312,7 @@ def collect_texts(value: "Json | Object", *, is_inside: bool = False) -> Iterato
             for key, item in value.items():
                 folded = fold(key)
                 rest = folded not in ERROR_KEYS | MESSAGE_KEYS | PAYLOAD_KEYS and wanted is not ERROR_KEYS
-                if folded in wanted or folded.endswith("failure") or (is_inside and rest):
+                if folded in wanted or folded.endswith(("failure", *_ERROR_ENDS)) or (is_inside and rest):
                     yield from collect_texts(item, is_inside=True)
     elif isinstance(value, list):
         for item in value[:20]:

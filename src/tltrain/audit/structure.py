@@ -18,6 +18,9 @@ _LENIENT_LIMIT = 20_000
 _MAX_DEPTH = 40
 _WORDS: dict[str, Json] = {"true": True, "false": False, "null": None, "none": None}
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])")
+_PRINTED_OBJECT = re.compile(r"[A-Za-z_][\w.]{0,80}\((?=\s*(?:[A-Za-z_]\w{0,80}\s*=[^=]))")
+"""`ToolResult(output=None, ...`: how Python prints a record; its fields read as those of an object."""
+_FIELD_NAME = re.compile(r"\s*([A-Za-z_]\w{0,80})\s*=")
 _STRING_START = re.compile(r"[bruBRU]{0,2}(['\"])")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "\n": ""}
 
@@ -33,6 +36,9 @@ class Structure(NamedTuple):
 def read_structure(text: str) -> Structure | None:
     """Decode an object, a list or a quoted string that makes up the whole text; None if it is none of these."""
     text = text.strip()
+    if _PRINTED_OBJECT.match(text) and text.endswith(")"):
+        structure = _read_leniently(text)
+        return structure if structure is not None and structure.is_whole else None
     if not text or text[0] not in '{["':
         return None
     if len(text) <= _STRICT_LIMIT:
@@ -44,7 +50,7 @@ def read_structure(text: str) -> Structure | None:
 
 
 def _read_leniently(text: str) -> Structure | None:
-    if text[0] not in "{[":
+    if text[0] not in "{[" and not text.endswith(")"):
         return None
     reader = _Reader(text[:_LENIENT_LIMIT])
     try:
@@ -52,7 +58,7 @@ def _read_leniently(text: str) -> Structure | None:
     except _NoStructureError:
         return None
     rest = text[reader.position :].strip()
-    if isinstance(value, list) and reader.is_whole and rest:
+    if rest and reader.is_whole and (isinstance(value, list) or text[0] != "{"):
         return None  # prose that begins with a bracket: `[1] Smith et al.`
     return Structure(value, reader.is_whole and len(text) <= _LENIENT_LIMIT)
 
@@ -83,6 +89,10 @@ class _Reader:
             return self._read_items(")", depth)
         if _STRING_START.match(self.text, self.position):
             return self._read_string()
+        printed = _PRINTED_OBJECT.match(self.text, self.position)
+        if printed:
+            self.position = printed.end() - 1
+            return self._read_fields(depth)
         number = _NUMBER.match(self.text, self.position)
         if number:
             self.position = number.end()
@@ -101,6 +111,20 @@ class _Reader:
 
         self._read_sequence("}", read_member, lambda: bool(members))
         return members
+
+    def _read_fields(self, depth: int) -> dict[str, Json]:
+        """The fields of a printed record, `(a=1, b='x')`."""
+        fields: dict[str, Json] = {}
+
+        def read_field() -> None:
+            name = _FIELD_NAME.match(self.text, self.position)
+            if name is None:
+                raise _NoStructureError
+            self.position = name.end()
+            fields[name[1]] = self.read_value(depth + 1)
+
+        self._read_sequence(")", read_field, lambda: bool(fields))
+        return fields
 
     def _read_items(self, end: str, depth: int) -> list[Json]:
         items: list[Json] = []

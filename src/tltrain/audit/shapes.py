@@ -1,0 +1,96 @@
+"""Answers that say something by their shape: boxes around the answer proper, batches that went half through.
+
+Keys are compared folded, see `signals.fold`.
+"""
+
+from collections.abc import Callable, Collection
+from typing import NamedTuple
+
+from tltrain.audit.signals import (
+    ASKING,
+    INSPECTING,
+    Object,
+    Signal,
+    find_failures,
+    fold,
+    is_blank,
+    is_envelope,
+    word_set,
+)
+from tltrain.types import Json
+
+_DONE = word_set(
+    "deleted succeeded success successes successful created updated processed inserted added sent ok completed done "
+    "removed saved imported delivered accepted uploaded copied moved booked cancelled succeededids numsucceeded "
+    "successcount numsuccess processedcount"
+)
+"""Parts of a batch that went through: items, or their number."""
+_NOT_DONE = word_set(
+    "failed failures failure errors rejected unprocessed unprocesseditems notprocessed faileditems failedrecords "
+    "failedids failedcount failurecount numfailed errored errorcount"
+)
+_MAX_FIELDS = 20
+_MAX_ITEMS = 50
+
+
+class Batch(NamedTuple):
+    """What became of a batch, as its answer says."""
+
+    key: str
+    """Field, or in a list the field of an item, that says what failed."""
+    value: Json
+    is_partial: bool
+    """Something else went through."""
+
+
+def unbox(answer: Object) -> Object | None:
+    """The envelope inside `{"chart": {"result": null, "error": ...}}`; None if the object is no such box."""
+    if len(answer) != 1:
+        return None
+    (inner,) = answer.values()
+    return inner if isinstance(inner, dict) and inner and is_envelope(inner) else None
+
+
+def read_batch(answer: Object, words: Collection[str]) -> Batch | None:
+    """Items that failed, beside the field for those that went through; None where nothing failed or nobody says so.
+
+    A tool that is asked for such lists, as `list_jobs` is, answers rightly with them.
+    """
+    if not (ASKING | INSPECTING).isdisjoint(words):
+        return None
+    folded = {fold(key): key for key in answer}
+    done = [answer[folded[name]] for name in folded if name in _DONE]
+    failed = [folded[name] for name in folded if name in _NOT_DONE and _counts(answer[folded[name]])]
+    if not failed or not done or any(isinstance(value, bool | str) for value in done):
+        return None
+    return Batch(failed[0], answer[failed[0]], is_partial=not all(map(is_blank, done)))
+
+
+def _counts(value: Json) -> bool:
+    return not isinstance(value, bool | str) and not is_blank(value)
+
+
+def read_items(items: list[Object], words: Collection[str]) -> Batch | None:
+    """The same for a list with a result for each item; errors in one's own words or flags count, states do not."""
+    failed: list[Signal] = []
+    for item in items[:_MAX_ITEMS]:
+        said = [signal for signal in find_failures(item, words) if not signal.is_weak]
+        failed += [signal for signal in said if signal.proof in {"error_field", "failure_flag"}][:1]
+    if not failed or not {"log", "logs", "error", "errors"}.isdisjoint(words):
+        return None
+    return Batch(failed[0].key, failed[0].value, is_partial=len(failed) < min(len(items), _MAX_ITEMS))
+
+
+def field_messages(answer: Object, is_complaint: Callable[[str], bool]) -> str | None:
+    """All texts of `{"age": ["A valid integer is required."]}`, where each of them complains about its field."""
+    if not 0 < len(answer) <= _MAX_FIELDS:
+        return None
+    texts: list[str] = []
+    for value in answer.values():
+        if not isinstance(value, list) or not value or len(value) > _MAX_FIELDS:
+            return None
+        for text in value:
+            if not isinstance(text, str) or not is_complaint(text):
+                return None
+            texts.append(text)
+    return "\n".join(texts)
