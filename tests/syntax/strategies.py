@@ -22,6 +22,8 @@ SPECIAL = [
     "=",
     ",",
     "<tool_call>",
+    "Action:",
+    "Thought:",
 ]
 texts = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"])),
@@ -56,6 +58,7 @@ call_like = st.lists(
             *["f(", "g(", ")", "(", "[", "]", "{", "}", "'", '"', "\\", ",", "=", ":", "**", "a", "b", "1", "-", "\n"],
             *["True", "null", "NaN", "1e999", "'x'", '"name"', '"arguments"', "<tool_call>", "</tool_call>", "\ud800"],
             *["\x00", "\\u", "\\ud83d", "\\x", ";", " ", "f(a=1)", '{"name": "f", "arguments": {}}'],
+            *["\nAction: f", "\nAction:", "\nAction Input:", "Thought:", "\nObservation:"],
         ]
     ),
     max_size=25,

@@ -58,7 +58,7 @@ def test_text_stands_beside_the_calls(syntax: CallSyntax, text: str, calls: list
 def test_spans_are_exact(syntax: CallSyntax, calls: list[ToolCall], before: str):
     text = before + syntax.render("", calls) + "\n"
     parsed = syntax.parse(text)
-    dialect = {"python": PYTHON, "hermes": JSON}[syntax.name]
+    dialect = {"python": PYTHON, "hermes": JSON, "react": JSON}[syntax.name]
     for call, spans in zip(parsed.calls, parsed.spans, strict=True):
         assert isinstance(call, ToolCall)
         assert spans.name is not None
@@ -97,9 +97,13 @@ def test_any_text_can_be_read(syntax: CallSyntax, text: str):
     [
         *["[", "(", "{", '{"a":', "f(", "f(\n", "f(a=[\n", "'", '"', '"a"(\n', "\\", "1", "\n", " ", "a", "\x00", "é"],
         *["<tool_call>", '<tool_call>{"', '<tool_call>{"a":', "</tool_call>", "**{", "f(a=1)\n", "\ud800"],
+        *["Action:", "Action: f\n", "Action: f\nAction Input: {\n", "\nAction Input:", "Thought:\n"],
     ],
 )
-@pytest.mark.parametrize("prefix", ["", "f(", "f(a=", "f(a='", '<tool_call>{"name": "f", "arguments": {"a": ', "f(a=["])
+@pytest.mark.parametrize(
+    "prefix",
+    ["", "f(", "f(a=", "f(a='", '<tool_call>{"name": "f", "arguments": {"a": ', "f(a=[", "Action: f\nAction Input: {"],
+)
 def test_long_repetitions_are_read_in_linear_time(syntax: CallSyntax, piece: str, prefix: str):
     # A quadratic reader would take minutes, and a recursive one the interpreter's stack.
     started = time.process_time()
@@ -159,7 +163,11 @@ def test_values_that_are_no_json_are_malformed(syntax: CallSyntax, value: str):
 
 @each_syntax
 def test_malformed_calls_keep_their_text(syntax: CallSyntax):
-    raw = {"python": "f(a=1 b=2)", "hermes": "<tool_call>{broken}</tool_call>"}[syntax.name]
+    raw = {
+        "python": "f(a=1 b=2)",
+        "hermes": "<tool_call>{broken}</tool_call>",
+        "react": "Action: f\nAction Input: {broken}",
+    }[syntax.name]
     good = ToolCall(name="g", arguments={"a": 1})
     parsed = syntax.parse(syntax.render("I try.", [MalformedCall(raw=raw, reason="?"), good]))
     assert parsed.text == "I try."

@@ -7,6 +7,7 @@ from tltrain.errors import UsageError
 from tltrain.syntax.base import CallSpans, CallSyntax, ParameterSpan, ParsedText, Span
 from tltrain.syntax.hermes import OPEN, HermesSyntax
 from tltrain.syntax.python_call import PythonCallSyntax
+from tltrain.syntax.react import ReactSyntax
 from tltrain.types import AnyCall, MalformedCall, Tool
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "parse_single",
 ]
 
-SYNTAXES: dict[str, CallSyntax] = {syntax.name: syntax for syntax in (PythonCallSyntax(), HermesSyntax())}
+SYNTAXES: dict[str, CallSyntax] = {
+    syntax.name: syntax for syntax in (PythonCallSyntax(), HermesSyntax(), ReactSyntax())
+}
 """Every syntax by its name."""
 
 
