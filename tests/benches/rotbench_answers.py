@@ -59,7 +59,7 @@ def recompute(text: str, alternatives: list[str], names: list[str]) -> tuple[boo
     Where the script ends with an exception, the scores that it had computed by then stay, the later ones are False.
     """
     try:
-        name, given = _read(text)
+        given = _read(text)[1]
         if isinstance(given, str) or not given:
             return False, False, False
     except (json.JSONDecodeError, IndexError, RecursionError):

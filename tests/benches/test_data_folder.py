@@ -73,5 +73,5 @@ def test_the_folder_comes_from_the_option_or_the_environment(tmp_path, monkeypat
         resolve_data_dir(None)
     monkeypatch.setenv("TLTRAIN_DATA", str(tmp_path))
     assert resolve_data_dir(None) == tmp_path
-    with pytest.raises(UsageError, match="--data-dir=.*absent is no folder"):
+    with pytest.raises(UsageError, match=r"--data-dir=.*absent is no folder"):
         resolve_data_dir(tmp_path / "absent")
