@@ -6,6 +6,7 @@ A name that is none of these gives a schema that takes any value and keeps the n
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from tltrain.types import Json
@@ -53,8 +54,9 @@ class TypeName(NamedTuple):
     """The name says that the parameter may be left out."""
 
 
+@lru_cache(maxsize=4096)
 def read_type(name: str) -> TypeName:
-    """Read a type name; whatever it is, the result is a valid schema."""
+    """Read a type name; whatever it is, the result is a valid schema. It is shared: do not change it."""
     bare, num_marks = _OPTIONAL.subn("", name.strip()[:_MAX_LENGTH])
     parser = _Parser(bare)
     schema = parser.union(0)
@@ -184,10 +186,12 @@ def convert_schema(schema: Json, depth: int = 0) -> Json:
 def object_schema(parameters: Mapping[str, Json]) -> dict[str, Json]:
     """JSON Schema of `{parameter: {"type", "description", "default"}}`, the flat form of xLAM and ToolRL.
 
-    A parameter is required unless its type says `optional` or a default is given; an empty text, with which these
-    sets fill the field, is no default. Without parameters the schema is empty. A full schema passes through.
+    A parameter is required unless its type says `optional` or there is a `default`, even an empty one: sets that fill
+    in an empty text wherever none was given do not tell which parameters a call needs. Without parameters the schema
+    is empty. A full schema passes through.
     """
-    if parameters.get("type") in {"object", "dict"} and isinstance(parameters.get("properties"), Mapping):
+    kind = parameters.get("type")
+    if isinstance(kind, str) and kind in {"object", "dict"} and isinstance(parameters.get("properties"), Mapping):
         converted = convert_schema(dict(parameters))
         assert isinstance(converted, dict), "an object stays one"
         return converted
@@ -208,12 +212,7 @@ def _parameter(document: Json) -> tuple[Json, bool]:
     if not isinstance(document, Mapping):
         return {}, True
     name = document.get("type")
-    is_optional = isinstance(name, str) and read_type(name).is_optional
-    has_default = document.get("default") not in (None, "")
-    kept = {key: value for key, value in document.items() if key != "required"}
-    if not has_default:
-        kept.pop("default", None)
     is_required = document.get("required")
     if not isinstance(is_required, bool):
-        is_required = not is_optional and not has_default
-    return convert_schema(kept), is_required
+        is_required = "default" not in document and not (isinstance(name, str) and read_type(name).is_optional)
+    return convert_schema({key: value for key, value in document.items() if key != "required"}), is_required

@@ -1,10 +1,12 @@
 """Reading fields of a record that nothing is known of: each mistake names the place, the value and the remedy."""
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
 from tltrain.errors import DataError
 from tltrain.files import decode_json, json_type
+from tltrain.formats.python_text import read_python
 from tltrain.syntax.literals import PYTHON
 from tltrain.syntax.reader import Reader, UnreadableError
 from tltrain.types import AnyCall, Json, MalformedCall, Tool, ToolCall
@@ -95,14 +97,10 @@ def read_value(text: str) -> Json:
     try:
         return decode_json(text)
     except ValueError as error:
-        reader = Reader(text, 0, PYTHON)
         try:
-            value = reader.value()
-            if text[reader.position :].strip():
-                raise error
-        except UnreadableError:
+            return read_python(text)
+        except ValueError:
             raise error from None
-        return value
 
 
 def read_value_at(text: str, position: int) -> tuple[Json, int]:
@@ -118,33 +116,35 @@ def read_value_at(text: str, position: int) -> tuple[Json, int]:
         raise ValueError(f"{error.reason}, at character {error.position + 1}") from None
 
 
-def read_call(name: Json, arguments: Json, *, raw: str = "") -> AnyCall:
+def read_call(name: Json, arguments: Json, *, raw: str = "", identifier: str | None = None) -> AnyCall:
     """A call out of a name and its arguments; what cannot be read is kept as malformed.
 
     Args:
         name: of the tool.
         arguments: an object, or text of one, JSON or Python; none and blank text mean no arguments.
-        raw: the call as written; made of name and arguments where it is empty.
+        raw: the call as the model wrote it, where the file has that text; for a malformed call it is else made up.
+        identifier: ties the call to its feedback.
     """
     written = arguments if isinstance(arguments, str) else _shown(arguments)
-    raw = raw or (f"{name}({written})" if isinstance(name, str) and name else written)
+    kept = raw or (f"{name}({written})" if isinstance(name, str) and name else written)
     if not isinstance(name, str) or not name:
-        return MalformedCall(raw=raw, reason="the call names no tool")
+        return MalformedCall(raw=kept, reason="the call names no tool", id=identifier)
     value = arguments
     if isinstance(value, str):
         try:
             value = read_value(value) if value.strip() else {}
         except ValueError as error:
-            return MalformedCall(raw=raw, reason=f"the arguments are {error}")
+            return MalformedCall(raw=kept, reason=f"the arguments are {error}", id=identifier)
     if value is None:
         value = {}
     if not isinstance(value, dict):
-        return MalformedCall(raw=raw, reason=f"the arguments are a JSON {json_type(value)}, not an object")
-    return ToolCall(name=name, arguments=value, raw=raw)
+        reason = f"the arguments are a JSON {json_type(value)}, not an object"
+        return MalformedCall(raw=kept, reason=reason, id=identifier)
+    return ToolCall(name=name, arguments=value, raw=raw, id=identifier)
 
 
 def _shown(value: Json) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
 def read_tool(value: Json, where: str, field: str) -> Tool:
