@@ -1,10 +1,12 @@
 import json
+from dataclasses import asdict
 
 import pytest
 
 from tltrain.audit.run import (
     AuditConfig,
     BlockPolicy,
+    BlockRule,
     audit,
     audit_feedback_file,
     audit_trajectories,
@@ -12,7 +14,7 @@ from tltrain.audit.run import (
     read_verdicts,
     write_verdicts,
 )
-from tltrain.audit.summary import compare_with_truth
+from tltrain.audit.truth import compare_with_truth
 from tltrain.audit.verdict import VerdictLabel
 from tltrain.errors import DataError, UsageError
 from tltrain.formats.openai_chat import write_trajectories
@@ -166,7 +168,12 @@ def test_the_stage_writes_verdicts_summary_and_quarantine(tmp_path):
     write_trajectories(data, [MIXED, trajectory((SEARCH, "[]"), id="u", teacher="human")])
     data.write_text(data.read_text() + "{broken\n")
     summary = audit(AuditConfig(), data, out)
-    assert sorted(path.name for path in out.iterdir()) == ["quarantine.jsonl", "summary.json", "verdicts.jsonl"]
+    assert sorted(path.name for path in out.iterdir()) == [
+        "doubtful.jsonl",
+        "quarantine.jsonl",
+        "summary.json",
+        "verdicts.jsonl",
+    ]
     written = json.loads((out / "summary.json").read_text())
     assert written == json.loads(json.dumps(summary.to_json()))
     assert (written["num_trajectories"], written["num_bad_rows"], written["num_calls"]) == (2, 1, 7)
@@ -179,6 +186,34 @@ def test_the_stage_writes_verdicts_summary_and_quarantine(tmp_path):
     assert written["tools"]["search"]["num_calls"] == 7
     assert written["ambiguous"] == [{"trajectory": "t", "call": 3, "tool": "search", "feedback": "{}"}]
     assert written["truth"] is None
+    # strict blocks 5 of 6 turns; the one that it leaves holds `[1, 2]`
+    assert written["masks"]["strict"] == {"num_calls": 5, "num_turns": 5, "num_trajectories": 1}
+    assert written["masks"]["none"] == {"num_calls": 0, "num_turns": 0, "num_trajectories": 0}
+    assert {"kind": "refused", "blame": "world", "tool": "search", "source": "gpt/shop", "num_calls": 1} in written[
+        "errors"
+    ]
+    (group,) = written["doubtful"]
+    assert (group["tool"], group["form"], group["count"], group["kind"]) == ("search", "{}", 1, "ambiguous")
+
+
+def test_a_turn_is_masked_only_if_all_its_calls_are(tmp_path):
+    data = tmp_path / "data.jsonl"
+    both = Message(role=Role.ASSISTANT, calls=(SEARCH, SEARCH))
+    answers = [Message(role=Role.TOOL, content=text) for text in ("HTTP 503", "[1]", "HTTP 503", "HTTP 503")]
+    messages = (Message(role=Role.USER, content="Go."), both, *answers[:2], both, *answers[2:])
+    write_trajectories(data, [Trajectory(id="t", tools=(Tool(name="search"),), messages=messages)])
+    masks = audit(AuditConfig(block=BlockRule(kinds=("service_failure",))), data, tmp_path / "out").masks
+    assert asdict(masks["paper"]) == {"num_calls": 3, "num_turns": 1, "num_trajectories": 1}
+    assert masks["config"] == masks["paper"]
+    assert masks["lenient"].num_calls == 0
+
+
+def test_nothing_is_written_for_a_file_without_a_good_row(tmp_path):
+    data = tmp_path / "data.jsonl"
+    data.write_text("{broken\n")
+    with pytest.raises(DataError, match="none of 1 rows can be read"):
+        audit(AuditConfig(), data, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["quarantine.jsonl"]
 
 
 def test_own_rules_reach_the_stage(tmp_path):
@@ -215,6 +250,7 @@ def test_verdicts_survive_their_file(tmp_path):
         "start",
         "end",
         "truth",
+        "witnesses",
     }
 
 

@@ -72,8 +72,8 @@ _PRINTED_RESPONSE = re.compile(r"<(?:\w{1,40} )?(Response \[?\d{3}\b[^<>]{0,60}?
 _PRINTED_ARGUMENTS = re.compile(r"""\(-?\d{1,6}, (['"])(?P<text>.{12,}?)\1,?\)""", re.DOTALL)
 """`(1064, 'You have an error in ...')`: how Python prints the arguments of an exception."""
 _HTTP_OK = re.compile(
-    r"(?:HTTP(?:/[\d.]+)?\s+|(?:HTTP )?status(?: code)?\s*[:=]\s*|Response \[?)2\d\d\b[ .,;:]*(?:OK|Created|Accepted|No Content)?"
-    r"[\s.,;:\-]*",
+    r"(?:HTTP(?:/[\d.]+)?\s+|(?:HTTP )?status(?: code)?\s*[:=]\s*|Response \[?)2\d\d\b[ .,;:]*"
+    r"(?:OK|Created|Accepted|No Content)?[\s.,;:\-]*",
     re.IGNORECASE,
 )
 _OK, _ERROR, _AMBIGUOUS = VerdictLabel.OK, VerdictLabel.ERROR, VerdictLabel.AMBIGUOUS
@@ -209,7 +209,7 @@ def _read_list(items: list[Json], reader: Reader, depth: int) -> Finding:
         finding = _read_object(objects[0], reader, depth + 1)
         is_answer = depth == 0 or finding.label is not _ERROR or is_envelope(objects[0])
         return finding if is_answer else finding._replace(label=_AMBIGUOUS)
-    batch = read_items(objects, reader.words)
+    batch = None if "items_failed" in reader.book.off else read_items(objects, reader.words)
     return _batch(batch, "items_failed", objects) if batch else Finding(_OK, "list")
 
 
@@ -229,9 +229,10 @@ def _read_object(answer: Object, reader: Reader, depth: int) -> Finding:
         finding = _read_object(inside, reader, depth + 1)
         is_state = finding.label is _ERROR and finding.proof == "status_word"
         return finding._replace(label=_AMBIGUOUS) if is_state else finding
-    failures = list(find_failures(answer, reader.words))
+    off = reader.book.off
+    failures = [signal for signal in find_failures(answer, reader.words) if signal.proof not in off]
     strong = [signal for signal in failures if not signal.is_weak]
-    batch = read_batch(answer, reader.words)
+    batch = None if "batch_failed" in off else read_batch(answer, reader.words)
     if batch and all(signal.proof in {"error_field", "success_false"} for signal in strong):
         return _batch(batch, "batch_failed", [{"errors": batch.value}])
     inner = _read_payload(answer, reader, depth)
@@ -312,7 +313,7 @@ def _read_complaints(answer: Object, reader: Reader) -> Finding | None:
     def is_complaint(text: str) -> bool:
         return read_notice(text.strip(), reader, is_quotable=False).label is _ERROR
 
-    text = field_messages(answer, is_complaint)
+    text = None if "field_messages" in reader.book.off else field_messages(answer, is_complaint)
     return Finding(_ERROR, "field_messages", text.split("\n")[0], next(iter(answer)), text) if text else None
 
 

@@ -114,9 +114,9 @@ def read_markup(text: str, reader: Reader) -> Finding | None:
     head = text[:4000]
     for title in _MARKUP_TITLE.finditer(head):
         finding = read_ends(title[2].strip(), reader) or read_notice(title[2].strip(), reader)
-        if finding.label is VerdictLabel.ERROR:
+        if finding.label is VerdictLabel.ERROR and "page_title" not in reader.book.off:
             return finding._replace(proof="page_title", text=_TAG.sub(" ", head), rule=None)
     element = _MARKUP_ERROR.search(head)
-    if element:
+    if element and "error_element" not in reader.book.off:
         return Finding(VerdictLabel.ERROR, "error_element", element[0], text=_TAG.sub(" ", head))
     return Finding(VerdictLabel.OK, "page")

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from importlib import resources
@@ -50,9 +50,9 @@ class Rule:
         return self.not_tools.isdisjoint(words) and (not self.tools or not self.tools.isdisjoint(words))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class RuleBook:
-    """All rules in order, with the phrases around them."""
+    """All rules in order, with the phrases around them. A book equals itself alone, so that verdicts can be cached."""
 
     rules: tuple[Rule, ...]
     harmless: re.Pattern[str]
@@ -66,16 +66,17 @@ class RuleBook:
     asking_tools: frozenset[str]
     """Words in the names of tools that a person answers."""
 
+    off: frozenset[str] = frozenset()
+    """Names of rules of structure that are not asked, see `STRUCTURE_RULES`."""
+
     def extended(self, rules: Sequence[Rule]) -> "RuleBook":
         """The same book with `rules` before all others."""
-        return RuleBook(
-            rules=(*rules, *self.rules),
-            harmless=self.harmless,
-            mention=self.mention,
-            reading_tools=self.reading_tools,
-            quoting_tools=self.quoting_tools,
-            asking_tools=self.asking_tools,
-        )
+        return replace(self, rules=(*rules, *self.rules))
+
+    def without(self, names: Collection[str]) -> "RuleBook":
+        """The same book without the rules of these names, of text or of structure."""
+        kept = tuple(rule for rule in self.rules if rule.name not in names)
+        return replace(self, rules=kept, off=self.off | (frozenset(names) & STRUCTURE_RULES.keys()))
 
     def name_kind(self, text: str, words: Collection[str], *, is_weak: bool) -> Rule | None:
         """The first rule that names the kind of a text known to be an error.
@@ -91,6 +92,26 @@ class RuleBook:
             if is_asked and rule.applies_to(words) and rule.pattern.search(text):
                 return rule
         return None
+
+
+STRUCTURE_RULES: dict[str, str] = {
+    "error_field": "A field such as error, exception or fault holds something that says more than none or zero.",
+    "success_false": "A field such as success or ok is false.",
+    "failure_flag": "A field such as isError or failed is true.",
+    "status_code": "A status field holds an HTTP status from 400 on.",
+    "code": "The code of an answer that is all envelope is an HTTP failure, negative, or a word of failure.",
+    "status_word": "A status field says failed, denied or the like.",
+    "exception_type": "The type of an answer is the name of an exception.",
+    "exit_code": "An exit code is not zero.",
+    "outcome_false": "What the tool is named after did not happen: `authenticated` is false after `authenticate`.",
+    "errors_of_an_inspection": "A tool that looks for errors lists some: ambiguous.",
+    "batch_failed": "A batch names items that failed: ambiguous if others went through.",
+    "items_failed": "Results in a list say that they failed: ambiguous if not all do.",
+    "field_messages": "Every field of the answer holds complaints about it.",
+    "page_title": "The title or first heading of a page speaks of an error.",
+    "error_element": "A page has an element for errors near its top.",
+}
+"""Rules over fields, which live in code, with what each one means."""
 
 
 @cache

@@ -3,7 +3,7 @@
 Keys are compared folded, see `signals.fold`.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from tltrain.audit.signals import (
@@ -70,7 +70,7 @@ def _counts(value: Json) -> bool:
     return not isinstance(value, bool | str) and not is_blank(value)
 
 
-def read_items(items: list[Object], words: Collection[str]) -> Batch | None:
+def read_items(items: Sequence[Object], words: Collection[str]) -> Batch | None:
     """The same for a list with a result for each item; errors in one's own words or flags count, states do not."""
     failed: list[Signal] = []
     for item in items[:_MAX_ITEMS]:

@@ -1,14 +1,22 @@
-"""Counts over verdicts, and how they compare with the truth where it is known."""
+"""Counts over verdicts as they come in, one trajectory at a time; nothing here grows with the number of calls."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from tltrain.audit.groups import Example, Groups, example_of
+from tltrain.audit.policy import Block, BlockPolicy, BlockRule, block_rules, is_blocked
+from tltrain.audit.truth import TruthComparison, TruthTally
 from tltrain.audit.verdict import CallVerdict, VerdictLabel
-from tltrain.types import Json
+from tltrain.taxonomy import FeedbackKind
+from tltrain.types import Json, Trajectory
 
 _EXAMPLES = 5
-_EXCERPT = 300
+_MAX_GROUPS = 50
+"""Groups of doubtful feedback that summary.json lists; doubtful.jsonl has all."""
+_MAX_ERROR_ROWS = 1000
+CHOSEN = "config"
+"""Name of the policy that the config gives in full."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,41 +31,25 @@ class GroupCounts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TruthComparison:
-    """Verdicts against the truth, over the calls whose truth is known. Rates are None where nothing is to divide by."""
+class ErrorCount:
+    """Errors that agree in kind, blame, tool and source."""
 
-    num_calls: int
-    num_true_errors: int
-    """Calls that truly ended in an error."""
-    num_found: int
-    """Those of them with the verdict error."""
-    num_false_alarms: int
-    """Verdicts of error on calls that did nothing wrong; a silent mistake counts as wrong."""
-    num_silent: int
-    """Mistakes that gave no error feedback; no reading of feedback finds them."""
-    precision: float | None
-    """Share of the verdicts of error that are mistakes."""
-    recall: float | None
-    """Share of the true errors that are found: what the audit can be held to."""
-    recall_of_all_mistakes: float | None
-    """Share of true errors and silent mistakes together that are found: what training is protected from."""
-    kind_accuracy: float | None
-    """Share of the found errors whose kind is the true one."""
-    silent_mistakes: Mapping[str, int]
-    """CallError -> number of silent mistakes."""
-    missed_kinds: Mapping[str, int]
-    """FeedbackKind -> number of true errors without a verdict of error."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Example:
-    """A feedback to look at."""
-
-    trajectory: str
-    call: int
+    kind: str
+    blame: str
     tool: str
-    feedback: str
-    """Its first characters."""
+    source: str
+    num_calls: int
+
+
+@dataclass(kw_only=True, slots=True)
+class MaskCounts:
+    """What a policy keeps from training."""
+
+    num_calls: int = 0
+    num_turns: int = 0
+    """Assistant messages all of whose calls are kept back."""
+    num_trajectories: int = 0
+    """Trajectories with at least one such call."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,15 +66,25 @@ class AuditSummary:
     """Of errors."""
     rules: Mapping[str, int]
     """Rule -> number of calls that it decided."""
+    beside: Mapping[str, int]
+    """Rule -> number of calls on which it found something without deciding, such as a fault against the document of
+    a tool that took the call."""
     tools: Mapping[str, GroupCounts]
     sources: Mapping[str, GroupCounts]
+    errors: Sequence[ErrorCount]
+    """By kind, blame, tool and source, the most frequent first; at most 1,000."""
     blocked: Mapping[str, int]
     """Policy -> number of calls that it keeps from training."""
+    masks: Mapping[str, MaskCounts]
+    """Policy -> what it keeps from training; `config` is the one that the settings give in full."""
     truth: TruthComparison | None
     """None: no trajectory says what is true."""
     uncategorised: Sequence[Example]
     """Errors whose kind no rule names; a rule of one's own names them."""
     ambiguous: Sequence[Example]
+    doubtful: Sequence[Mapping[str, Json]]
+    """Both of them in groups that differ only in numbers and names, the most frequent first; at most 50."""
+    num_doubtful_groups: int
 
     def to_json(self) -> dict[str, Json]:
         """As summary.json holds it; field names as here."""
@@ -90,86 +92,118 @@ class AuditSummary:
         return fields
 
 
-def summarise(
-    verdicts: Sequence[CallVerdict], *, num_trajectories: int, num_bad_rows: int, blocked: Mapping[str, int]
-) -> AuditSummary:
-    """Count the verdicts; counts are ordered from the most frequent on."""
-    errors = [row for row in verdicts if row.verdict.label is VerdictLabel.ERROR]
-    return AuditSummary(
-        num_trajectories=num_trajectories,
-        num_bad_rows=num_bad_rows,
-        num_calls=len(verdicts),
-        labels=_count(row.verdict.label for row in verdicts),
-        kinds=_count(row.verdict.kind for row in errors if row.verdict.kind),
-        blames=_count(row.verdict.blame for row in errors),
-        rules=_count(row.verdict.rule for row in verdicts),
-        tools=_group((row.tool, row) for row in verdicts),
-        sources=_group((row.source, row) for row in verdicts),
-        blocked=dict(blocked),
-        truth=compare_with_truth(verdicts),
-        uncategorised=_examples(row for row in errors if row.verdict.kind == "uncategorised"),
-        ambiguous=_examples(row for row in verdicts if row.verdict.label is VerdictLabel.AMBIGUOUS),
-    )
+class Tally:
+    """Counts verdicts as they come in.
+
+    Args:
+        block: choice whose masks are counted beside those of one word.
+    """
+
+    def __init__(self, block: Block = "paper"):
+        self.groups = Groups()
+        self._num_trajectories = 0
+        self._num_calls = 0
+        self._labels: Counter[str] = Counter()
+        self._rules: Counter[str] = Counter()
+        self._beside: Counter[str] = Counter()
+        self._errors: Counter[tuple[str, str, str, str]] = Counter()
+        self._tools: Counter[tuple[str, str]] = Counter()
+        self._sources: Counter[tuple[str, str]] = Counter()
+        self._examples: dict[FeedbackKind, dict[str, Example]] = {}
+        self._truth = TruthTally()
+        policies: dict[str, tuple[BlockRule, ...]] = {policy.value: block_rules(policy) for policy in BlockPolicy}
+        self._policies = policies if isinstance(block, str) else {**policies, CHOSEN: block_rules(block)}
+        self._masks = {name: MaskCounts() for name in self._policies}
+
+    def add(self, trajectory: Trajectory, verdicts: Sequence[CallVerdict]) -> None:
+        """Count the verdicts on all calls of one trajectory."""
+        self._num_trajectories += 1
+        for row in verdicts:
+            self._add_call(row)
+        # what most trajectories hold keeps nothing from training
+        if any(row.verdict.label is not VerdictLabel.OK for row in verdicts) or CHOSEN in self._policies:
+            for name, rules in self._policies.items():
+                blocked = [is_blocked(row.verdict, rules) for row in verdicts]
+                if any(blocked):
+                    _count_masks(self._masks[name], trajectory, blocked)
+
+    def _add_call(self, row: CallVerdict) -> None:
+        verdict, label = row.verdict, row.verdict.label.value
+        self._num_calls += 1
+        self._labels[label] += 1
+        self._rules[verdict.rule] += 1
+        self._tools[row.tool, label] += 1
+        self._sources[row.source, label] += 1
+        deciding = verdict.rule.split("+")
+        for witness in verdict.witnesses[1:]:
+            if witness.rule not in deciding:
+                self._beside[witness.rule] += 1
+        self._truth.add(row)
+        if verdict.label is VerdictLabel.OK or verdict.kind is None:
+            return
+        if verdict.label is VerdictLabel.ERROR:
+            self._errors[verdict.kind.value, verdict.blame.value, row.tool, row.source] += 1
+        if verdict.kind in {FeedbackKind.AMBIGUOUS, FeedbackKind.UNCATEGORISED}:
+            shown = self._examples.setdefault(verdict.kind, {})
+            if len(shown) < _EXAMPLES:
+                example = example_of(row)
+                shown.setdefault(example.feedback, example)
+        self.groups.add(row)
+
+    def summary(self, *, num_bad_rows: int) -> AuditSummary:
+        """The counts so far, ordered from the most frequent on."""
+        kinds: Counter[str] = Counter()
+        blames: Counter[str] = Counter()
+        for (kind, blame, _, _), count in self._errors.items():
+            kinds[kind] += count
+            blames[blame] += count
+        groups = self.groups.most_frequent()
+        return AuditSummary(
+            num_trajectories=self._num_trajectories,
+            num_bad_rows=num_bad_rows,
+            num_calls=self._num_calls,
+            labels=dict(self._labels.most_common()),
+            kinds=dict(kinds.most_common()),
+            blames=dict(blames.most_common()),
+            rules=dict(self._rules.most_common()),
+            beside=dict(self._beside.most_common()),
+            tools=_group(self._tools),
+            sources=_group(self._sources),
+            errors=[
+                ErrorCount(kind=kind, blame=blame, tool=tool, source=source, num_calls=count)
+                for (kind, blame, tool, source), count in self._errors.most_common(_MAX_ERROR_ROWS)
+            ],
+            blocked={name: masks.num_calls for name, masks in self._masks.items()},
+            masks=self._masks,
+            truth=self._truth.result(),
+            uncategorised=list(self._examples.get(FeedbackKind.UNCATEGORISED, {}).values()),
+            ambiguous=list(self._examples.get(FeedbackKind.AMBIGUOUS, {}).values()),
+            doubtful=[group.to_json() for group in groups[:_MAX_GROUPS]],
+            num_doubtful_groups=len(groups),
+        )
 
 
-def _count(values: Iterable[str]) -> dict[str, int]:
-    return dict(Counter(str(value) for value in values).most_common())
+def _count_masks(masks: MaskCounts, trajectory: Trajectory, blocked: Sequence[bool]) -> None:
+    masks.num_calls += sum(blocked)
+    masks.num_trajectories += 1
+    start = 0
+    for message in trajectory.messages:
+        end = start + len(message.calls)
+        masks.num_turns += end > start and all(blocked[start:end])
+        start = end
 
 
-def _group(pairs: Iterable[tuple[str, CallVerdict]]) -> dict[str, GroupCounts]:
-    groups: dict[str, list[VerdictLabel]] = {}
-    for name, row in pairs:
-        groups.setdefault(name, []).append(row.verdict.label)
+def _group(counts: Mapping[tuple[str, str], int]) -> dict[str, GroupCounts]:
+    """Counts by (name, label) as one row for each name, the most frequent first."""
+    groups: dict[str, Counter[str]] = {}
+    for (name, label), count in counts.items():
+        groups.setdefault(name, Counter())[label] += count
     return {
         name: GroupCounts(
-            num_calls=len(labels),
-            num_errors=labels.count(VerdictLabel.ERROR),
-            num_ambiguous=labels.count(VerdictLabel.AMBIGUOUS),
-            error_rate=round(labels.count(VerdictLabel.ERROR) / len(labels), 4),
+            num_calls=labels.total(),
+            num_errors=labels[VerdictLabel.ERROR],
+            num_ambiguous=labels[VerdictLabel.AMBIGUOUS],
+            error_rate=round(labels[VerdictLabel.ERROR] / labels.total(), 4),
         )
-        for name, labels in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+        for name, labels in sorted(groups.items(), key=lambda item: (-item[1].total(), item[0]))
     }
-
-
-def _examples(rows: Iterable[CallVerdict]) -> list[Example]:
-    """A few of the rows, each of another feedback."""
-    found: dict[str, Example] = {}
-    for row in rows:
-        text = (row.feedback if row.feedback is not None else row.verdict.evidence)[:_EXCERPT]
-        if len(found) < _EXAMPLES and text not in found:
-            found[text] = Example(trajectory=row.trajectory, call=row.number, tool=row.tool, feedback=text)
-    return list(found.values())
-
-
-def compare_with_truth(verdicts: Iterable[CallVerdict]) -> TruthComparison | None:
-    """Precision and recall of the verdict error; None where no truth is known. Ambiguous counts as not found."""
-    known = [row for row in verdicts if row.truth is not None]
-    if not known:
-        return None
-    flagged = [row for row in known if row.verdict.label is VerdictLabel.ERROR]
-    silent = [row for row in known if _is_silent(row)]
-    true_errors = [row for row in known if row.truth != "right" and not _is_silent(row)]
-    found = [row for row in true_errors if row.verdict.label is VerdictLabel.ERROR]
-    false_alarms = sum(row.truth == "right" for row in flagged)
-    silent_found = sum(_is_silent(row) for row in flagged)
-    return TruthComparison(
-        num_calls=len(known),
-        num_true_errors=len(true_errors),
-        num_found=len(found),
-        num_false_alarms=false_alarms,
-        num_silent=len(silent),
-        precision=_share(len(flagged) - false_alarms, len(flagged)),
-        recall=_share(len(found), len(true_errors)),
-        recall_of_all_mistakes=_share(len(found) + silent_found, len(true_errors) + len(silent)),
-        kind_accuracy=_share(sum(row.verdict.kind == row.truth for row in found), len(found)),
-        silent_mistakes=_count(str(row.truth).removeprefix("silent:") for row in silent),
-        missed_kinds=_count(str(row.truth) for row in true_errors if row.verdict.label is not VerdictLabel.ERROR),
-    )
-
-
-def _is_silent(row: CallVerdict) -> bool:
-    return row.truth is not None and row.truth.startswith("silent:")
-
-
-def _share(part: int, whole: int) -> float | None:
-    return round(part / whole, 4) if whole else None

@@ -44,13 +44,40 @@ BLAME_OF_KIND = {
 }
 
 
+class Layer(StrEnum):
+    """Where evidence comes from."""
+
+    CALL = "call"
+    """The call against the document of its tool."""
+    FEEDBACK = "feedback"
+    """The text that answers it."""
+    THEN = "then"
+    """What the assistant does next."""
+    LABEL = "label"
+    """What a person or a judge said of such feedback, see `labels`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Witness:
+    """What one rule of one layer says about a call."""
+
+    layer: Layer
+    rule: str
+    says: VerdictLabel
+    """The label that it speaks for."""
+    kind: FeedbackKind | None = None
+    words: str = ""
+    """What it found, in words; empty where the verdict's evidence shows it."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
     """A label with its reason."""
 
     label: VerdictLabel
     rule: str
-    """Name of the rule that decided, as in `rules.py`; `proof:kind` where one rule proves and another names."""
+    """Name of the rule that decided: of `rules.yaml`, or `call:...`, `then:...`, `label:...` of the other layers;
+    `proof:kind` where one rule proves and another names."""
     kind: FeedbackKind | None = None
     """None where the call went well."""
     blame: Blame = Blame.NONE
@@ -59,6 +86,8 @@ class Verdict:
     start: int = 0
     """Character offset of the evidence in the feedback."""
     end: int = 0
+    witnesses: tuple[Witness, ...] = ()
+    """Everything that was found in any layer, the one that decided first; empty for a feedback judged alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,22 +1,29 @@
-"""verdicts.jsonl: a row a call, {id, call, tool, source, label, kind, blame, rule, evidence, start, end, truth}."""
+"""verdicts.jsonl: a row a call, {id, call, tool, source, label, kind, blame, evidence, start, end, rule, truth, ...}.
+
+`evidence` is the excerpt of the feedback from `start` to `end`; `witnesses` is what each layer found, the one that
+decided first: rows of {layer, rule, says, kind, words}.
+"""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tltrain.audit.verdict import Blame, CallVerdict, Verdict, VerdictLabel
+from tltrain.audit.verdict import Blame, CallVerdict, Layer, Verdict, VerdictLabel, Witness
 from tltrain.errors import DataError
-from tltrain.files import encode_line, read_json_lines, write_text_atomic
+from tltrain.files import atomic_file, encode_line, read_json_lines
 from tltrain.taxonomy import FeedbackKind
 from tltrain.types import Json
 
 
 def write_verdicts(path: Path, verdicts: Iterable[CallVerdict]) -> None:
     """Write verdicts.jsonl, whole or not at all; one row for each call."""
-    write_text_atomic(path, "".join(encode_line(_row(verdict)) for verdict in verdicts))
+    with atomic_file(path) as file:
+        for verdict in verdicts:
+            file.write(encode_line(verdict_row(verdict)).encode())
 
 
-def _row(row: CallVerdict) -> dict[str, Json]:
+def verdict_row(row: CallVerdict) -> dict[str, Json]:
+    """A row of verdicts.jsonl."""
     return {
         "id": row.trajectory,
         "call": row.number,
@@ -24,6 +31,17 @@ def _row(row: CallVerdict) -> dict[str, Json]:
         "source": row.source,
         **verdict_fields(row.verdict),
         "truth": row.truth,
+        "witnesses": [_witness_fields(witness) for witness in row.verdict.witnesses],
+    }
+
+
+def _witness_fields(witness: Witness) -> dict[str, Json]:
+    return {
+        "layer": witness.layer.value,
+        "rule": witness.rule,
+        "says": witness.says.value,
+        "kind": None if witness.kind is None else witness.kind.value,
+        "words": witness.words,
     }
 
 
@@ -67,11 +85,29 @@ def _read_row(row: Mapping[str, Json] | DataError, where: str) -> CallVerdict:
                 evidence=_typed(row, "evidence", str),
                 start=_typed(row, "start", int),
                 end=_typed(row, "end", int),
+                witnesses=_read_witnesses(row.get("witnesses")),
             ),
             truth=None if row.get("truth") is None else _typed(row, "truth", str),
         )
     except ValueError as error:
         raise DataError(f"{where}: {error}; make the file anew with `tltrain audit`") from None
+
+
+def _read_witnesses(rows: Json) -> tuple[Witness, ...]:
+    """None in a file that an older version wrote."""
+    if not isinstance(rows, list | None) or not all(isinstance(row, Mapping) for row in rows or ()):
+        raise ValueError(f"witnesses is {rows!r}, not a list of objects")
+    return tuple(
+        Witness(
+            layer=Layer(_typed(row, "layer", str)),
+            rule=_typed(row, "rule", str),
+            says=VerdictLabel(_typed(row, "says", str)),
+            kind=None if row.get("kind") is None else FeedbackKind(_typed(row, "kind", str)),
+            words=_typed(row, "words", str),
+        )
+        for row in rows or ()
+        if isinstance(row, Mapping)
+    )
 
 
 def _typed(row: Mapping[str, Json], field: str, kind: type[Any]) -> Any:

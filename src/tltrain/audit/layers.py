@@ -1,0 +1,145 @@
+"""From the evidence of all layers to one verdict a call.
+
+1. A label (of a person, or of a judge where no rule can tell) stands above all rules.
+2. Feedback that says ok or error decides. What the other layers found is kept beside it: a call against its document
+   that the tool took is no error, the document may be wrong.
+3. No feedback: the document decides; without a fault the call is unanswered.
+4. Ambiguous feedback stays ambiguous unless the other layers agree: the call cannot be read or names an unknown tool;
+   or it breaks its document and the assistant then apologises, corrects or repeats it; or the assistant apologises and
+   calls the same tool with other arguments, and that call succeeds. One sign alone never turns it.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from tltrain.audit.aftermath import APOLOGY, CORRECTED, look_ahead
+from tltrain.audit.call_check import LOOSE_TYPE, UNKNOWN_TOOL, UNREADABLE, check_call
+from tltrain.audit.feedback import judge_feedback
+from tltrain.audit.labels import LabelBook
+from tltrain.audit.rules import RuleBook, shipped_rules
+from tltrain.audit.verdict import BLAME_OF_KIND, CallVerdict, Layer, Verdict, VerdictLabel, Witness
+from tltrain.errors import DataError
+from tltrain.taxonomy import CallError, FeedbackKind
+from tltrain.types import AnyCall, CallStep, Json, MalformedCall, Trajectory, iterate_calls
+
+RIGHT = "right"
+"""The truth about a call that did what it says."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auditor:
+    """Rules and labels by which calls are judged."""
+
+    book: RuleBook = field(default_factory=shipped_rules)
+    labels: LabelBook = field(default_factory=LabelBook)
+    off: frozenset[str] = frozenset()
+    """Names of rules of the layers `call` and `then` that are not asked."""
+
+    def judge(self, trajectory: Trajectory) -> list[CallVerdict]:
+        """Judge every call of a trajectory, in order.
+
+        Raises:
+            DataError: `provenance["truth"]` is no list of one entry for each call.
+        """
+        steps = list(iterate_calls(trajectory))
+        truths = _truths(trajectory, len(steps))
+        source = source_of(trajectory.provenance)
+        return [
+            CallVerdict(
+                trajectory=trajectory.id,
+                number=step.number,
+                tool=_tool_name(step.call),
+                source=source,
+                verdict=verdict,
+                feedback=step.feedback,
+                truth=truth,
+            )
+            for step, verdict, truth in zip(steps, self._judge_steps(trajectory, steps), truths, strict=True)
+        ]
+
+    def _judge_steps(self, trajectory: Trajectory, steps: Sequence[CallStep]) -> Iterator[Verdict]:
+        told = [self._judge_feedback(step) for step in steps]
+        succeeded = {step.number for step, verdict in zip(steps, told, strict=True) if verdict.label is VerdictLabel.OK}
+        for position, (step, verdict) in enumerate(zip(steps, told, strict=True)):
+            call = check_call(step.call, trajectory.tools, self.off)
+            then = look_ahead(trajectory, steps, position, succeeded, self.off)
+            yield weigh(verdict, call, then)
+
+    def _judge_feedback(self, step: CallStep) -> Verdict:
+        tool = _tool_name(step.call)
+        verdict = judge_feedback(step.feedback, tool, self.book)
+        return verdict if step.feedback is None else self.labels.judge(tool, step.feedback, verdict)
+
+
+def weigh(told: Verdict, call: Sequence[Witness], then: Sequence[Witness]) -> Verdict:
+    """One verdict out of the evidence of all layers, see the head of this module.
+
+    Args:
+        told: by the feedback, or by a label.
+        call: what the call is against its document.
+        then: what followed.
+    """
+    own = told.witnesses or (Witness(layer=Layer.FEEDBACK, rule=told.rule, says=told.label, kind=told.kind),)
+    deciding = None if own[0].layer is Layer.LABEL else _decide_otherwise(told, call, then)
+    if deciding is None:
+        return replace(told, witnesses=(*own, *call, *then))
+    rule, kind = deciding
+    rest = [witness for witness in (*own, *call, *then) if witness.rule not in rule.split("+")]
+    first = [witness for witness in (*call, *then) if witness.rule in rule.split("+")]
+    return replace(
+        told,
+        label=VerdictLabel.ERROR,
+        rule=rule,
+        kind=kind,
+        blame=BLAME_OF_KIND[kind],
+        witnesses=(*first, *rest),
+    )
+
+
+def _decide_otherwise(
+    told: Verdict, call: Sequence[Witness], then: Sequence[Witness]
+) -> tuple[str, FeedbackKind] | None:
+    """Rule and kind of an error that the feedback does not tell; None where the feedback's own word stands."""
+    if told.label not in {VerdictLabel.AMBIGUOUS, VerdictLabel.UNANSWERED}:
+        return None
+    followed = {witness.rule for witness in then}
+    fault = next((witness for witness in call if witness.rule != LOOSE_TYPE), None)
+    if fault is not None and fault.kind is not None:
+        is_plain = told.label is VerdictLabel.UNANSWERED or fault.rule in {UNREADABLE, UNKNOWN_TOOL}
+        if is_plain or followed:
+            return fault.rule, fault.kind
+    if told.label is VerdictLabel.AMBIGUOUS and {APOLOGY, CORRECTED} <= followed:
+        return f"{APOLOGY}+{CORRECTED}", FeedbackKind.TYPE_OR_VALUE
+    return None
+
+
+def _tool_name(call: AnyCall) -> str:
+    if not isinstance(call, MalformedCall):
+        return call.name
+    named = re.match(r"\s*([A-Za-z_][\w.\-]{0,100})\(", call.raw)
+    return named[1] if named else ""
+
+
+def source_of(provenance: Mapping[str, Json]) -> str:
+    """`teacher/environment` of a trajectory, as far as known; `unknown` if neither is."""
+    parts = [provenance.get(key) for key in ("teacher", "environment")]
+    named = [part for part in parts if isinstance(part, str) and part]
+    fallback = provenance.get("source")
+    return "/".join(named) or (fallback if isinstance(fallback, str) and fallback else "unknown")
+
+
+def _truths(trajectory: Trajectory, num_calls: int) -> list[str | None]:
+    """For each call: `right`, the kind of its error, `silent:<CallError>`; None where the truth is not known."""
+    truth = trajectory.provenance.get("truth")
+    if truth is None:
+        return [None] * num_calls
+    where = f"trajectory {trajectory.id!r}: provenance.truth"
+    if not isinstance(truth, list) or len(truth) != num_calls:
+        held = f"{len(truth)} entries" if isinstance(truth, list) else "no list"
+        raise DataError(f"{where} has {held} for {num_calls} calls; give one entry for each call, or leave it out")
+    for entry in truth:
+        kind = entry.removeprefix("silent:") if isinstance(entry, str) else entry
+        if kind is not None and kind not in {*FeedbackKind, *CallError}:
+            raise DataError(f"{where} has the entry {entry!r}; use null, a kind such as refused, or silent:wrong_tool")
+    return [RIGHT if entry is None else str(entry) for entry in truth]
