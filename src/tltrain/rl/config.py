@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tltrain.audit.policy import Block
 from tltrain.engine.settings import LoraConfig, OptimizerConfig, Precision
 from tltrain.rewards.rules import RewardTable
 
@@ -29,7 +30,7 @@ class PpoConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # what to learn from
-    block: Literal["paper", "strict", "lenient", "none"] = "paper"
+    block: Block = "paper"
     """Which verdicts keep a call from being a right answer. Default: method.md, calls outside T_e."""
     max_prompts: int | None = Field(default=None, ge=2)
     """Most prompts to use, held-out ones included; a random choice is taken of more. None: all, as the paper."""

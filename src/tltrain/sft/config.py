@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tltrain.audit.policy import Block
 from tltrain.engine.settings import LoraConfig, OptimizerConfig, Precision
 from tltrain.render.weights import KeyTokenWeighting
 
@@ -35,7 +36,7 @@ class SftConfig(BaseModel):
     """Trajectories that run through the model together; memory grows with it, results do not change."""
     max_length: int = Field(default=8192, ge=2)
     """Tokens; a trajectory with a trained token beyond is set aside. Default: the paper's script."""
-    block: Literal["paper", "strict", "lenient", "none"] = "paper"
+    block: Block = "paper"
     """Which verdicts keep a call from teaching (MAE); "none" is standard SFT."""
     weighting: KeyTokenWeighting = KeyTokenWeighting()
     """Weights of key tokens (PKT)."""
