@@ -20,7 +20,7 @@ import torch
 
 from tltrain.engine.device import pick_device
 from tltrain.engine.model import load_model
-from tltrain.formats.openai_chat import read_trajectories
+from tltrain.formats.read import read_trajectories
 from tltrain.generate.config import GenerateConfig
 from tltrain.generate.run import generate
 from tltrain.render.template import ensure_tool_template

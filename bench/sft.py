@@ -17,7 +17,7 @@ import torch
 from tltrain.audit.run import audit_trajectories, blocked_calls
 from tltrain.engine.logprobs import TargetSequence, target_scores
 from tltrain.engine.model import load_model
-from tltrain.formats.openai_chat import read_trajectories
+from tltrain.formats.read import read_trajectories
 from tltrain.generate.config import GenerateConfig
 from tltrain.generate.run import generate
 from tltrain.render.conversation import render

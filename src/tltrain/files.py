@@ -13,8 +13,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, NoReturn, Self
 
+import orjson
+
 from tltrain.errors import DataError, UsageError
 from tltrain.types import Json
+
+_MAX_DEPTH = 254
+"""Lists and objects around a value; what orjson writes at most, and far from where Python's recursion ends."""
+_DIGITS_ALONE = bytes(ord("0") if ord("0") <= code <= ord("9") else ord(" ") for code in range(256))
+_LONG_NUMBER = b"0" * 19
+"""So many digits may be more than the 64 bits to which orjson reads integers exactly."""
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -119,12 +127,31 @@ def _nearest(path: Path) -> str:
     return f"{folder} has {', '.join(near)}" if near else f"{folder} holds no files"
 
 
-def decode_json(text: str) -> Json:
+def decode_json(text: str | bytes) -> Json:
     """Decode strict JSON: NaN, infinities and half surrogate pairs, which Python's reader lets through, are refused.
 
+    Integers are exact, whatever their length.
+
     Raises:
+        UnicodeDecodeError: the bytes are no UTF-8.
         ValueError: one sentence on what is wrong and at which column.
     """
+    encoded = text if isinstance(text, bytes) else text.encode(errors="surrogatepass")
+    try:
+        value: Json = orjson.loads(encoded)
+    except orjson.JSONDecodeError:
+        value = _decode_slowly(text)
+    else:
+        if _LONG_NUMBER in encoded.translate(_DIGITS_ALONE):
+            value = _decode_slowly(text)
+    if encoded.count(b"{") + encoded.count(b"[") > _MAX_DEPTH:
+        _check_depth(value)
+    return value
+
+
+def _decode_slowly(text: str | bytes) -> Json:
+    """What Python's own reader gives, or the sentence on what is wrong."""
+    text = text if isinstance(text, str) else text.decode()
     try:
         value: Json = json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except json.JSONDecodeError as error:
@@ -132,12 +159,33 @@ def decode_json(text: str) -> Json:
         raise ValueError(f"not JSON: {error.msg} {where}") from None
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None
-    if "\\ud" in text or "\\uD" in text:
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise ValueError("a \\ud... escape is half of a surrogate pair and names no character") from None
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("a \\ud... escape is half of a surrogate pair and names no character") from None
+    except RecursionError:
+        raise ValueError("JSON nested too deeply") from None
     return value
+
+
+def _check_depth(value: Json) -> None:
+    try:
+        orjson.dumps(value)
+    except orjson.JSONEncodeError:  # too deep, or an integer of more than 64 bits
+        level: list[Json] = [value]
+        for _ in range(_MAX_DEPTH):
+            level = [child for parent in level for child in _children(parent)]
+        if any(isinstance(value, dict | list) for value in level):
+            raise ValueError("JSON nested too deeply") from None
+
+
+def _children(value: Json) -> list[Json]:
+    match value:
+        case dict():
+            return list(value.values())
+        case list():
+            return value
+    return []
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from generate.chat_server import Answer, completion, serve
 from tltrain.errors import DataError, UsageError
 from tltrain.files import read_json_lines
-from tltrain.formats.openai_chat import read_trajectories
+from tltrain.formats.read import read_trajectories
 from tltrain.generate.config import EndpointSettings, GenerateConfig, ScriptedSettings
 from tltrain.generate.run import generate, plan_jobs
 from tltrain.generate.task import query_of, run_gold, task_from_provenance

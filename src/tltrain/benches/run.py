@@ -19,7 +19,7 @@ from tltrain.benches.scores import Scores, score_episodes, score_single_turn
 from tltrain.benches.single_turn import CaseRow, SingleTurnCase, find_cases, wrong_calls
 from tltrain.errors import DataError
 from tltrain.files import JsonLinesWriter, encode_line, write_json_atomic, write_text_atomic
-from tltrain.formats.openai_chat import read_trajectories
+from tltrain.formats.read import read_trajectories
 from tltrain.stage import Progress, Reuse, Stage
 
 _CHUNK_BATCHES = 4

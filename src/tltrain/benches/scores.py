@@ -17,7 +17,7 @@ from tltrain.benches.single_turn import CaseRow
 from tltrain.benches.statistics import ratio_interval
 from tltrain.errors import DataError
 from tltrain.files import read_json_lines
-from tltrain.formats.openai_chat import read_trajectories
+from tltrain.formats.read import read_trajectories
 from tltrain.syntax import get_syntax
 from tltrain.types import ToolCall, Trajectory, iterate_calls
 

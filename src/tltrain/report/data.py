@@ -170,7 +170,7 @@ class _Reader:
         return tuple(rows)
 
     def read_trajectories(self, name: str) -> dict[str, Trajectory]:
-        from tltrain.formats.openai_chat import read_trajectories
+        from tltrain.formats.read import read_trajectories
 
         path = self._folder / name
         if not path.is_file():

@@ -18,7 +18,7 @@ from tltrain.engine.metrics import MetricsLog
 from tltrain.engine.model import LoadedModel, load_model, merge_lora, save_model
 from tltrain.errors import DataError, TltrainError
 from tltrain.files import JsonLinesWriter, read_json_lines
-from tltrain.formats.openai_chat import read_trajectories
+from tltrain.formats.read import read_trajectories
 from tltrain.render.template import ensure_tool_template
 from tltrain.rl.actor import Actor
 from tltrain.rl.batches import count_updates, plan_minibatches, plan_steps

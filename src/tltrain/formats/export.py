@@ -1,0 +1,131 @@
+"""What writers of formats share: fitting a trajectory into less than it holds, and keeping count of what is lost."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from tltrain.types import AnyCall, Json, MalformedCall, Message, Role, Trajectory
+
+IDENTITY = "id and provenance"
+ROUNDED = "loss weights between 0 and 1 or above, rounded to 0 or 1"
+PARTS = "loss weights of parts of a message; the whole message takes the lowest of them"
+REASONS = "reasons of masks"
+MALFORMED = "why a call cannot be read; its text is written as it stands"
+MADE_UP_IDS = "calls without an id, or feedback that names none; ids are made up"
+NO_IDS = "ids of calls, by which feedback names its call; it stands in the order of the calls instead"
+UNANSWERED = "which call of a message is unanswered; its feedback stands in order"
+TOOL_NAMES = "names of tools on their feedback"
+
+
+class Losses:
+    """Collects the phrases of one row; a phrase is noted only where the row really loses something."""
+
+    def __init__(self) -> None:
+        self._phrases: dict[str, None] = {}
+
+    def note(self, phrase: str) -> None:
+        """Note a loss, once."""
+        self._phrases[phrase] = None
+
+    def phrases(self) -> tuple[str, ...]:
+        """All that were noted, in order."""
+        return tuple(self._phrases)
+
+    def note_identity(self, trajectory: Trajectory) -> None:
+        """Of a format that has no place for them."""
+        if trajectory.id or trajectory.provenance:
+            self.note(IDENTITY)
+
+    def whole(self, message: Message) -> float | None:
+        """The weight of a message in a format that weighs whole messages and gives no reasons."""
+        if message.mask_reason:
+            self.note(REASONS)
+        if any(isinstance(call, MalformedCall) for call in message.calls):
+            self.note(MALFORMED)
+        if not message.spans:
+            return message.weight
+        self.note(PARTS)
+        weights = [span.weight for span in message.spans]
+        return min(weights if message.weight is None else [*weights, message.weight])
+
+    def binary(self, weight: float | None) -> float | None:
+        """The weight where a format has only 0 and 1; half and more is 1."""
+        if weight is None or weight in (0.0, 1.0):
+            return weight
+        self.note(ROUNDED)
+        return 1.0 if weight >= 0.5 else 0.0
+
+
+def with_call_ids(trajectory: Trajectory, losses: Losses) -> Trajectory:
+    """The trajectory with an id on each call and on each feedback, unique in the row, for formats that demand them."""
+    counts = Counter(call.id for message in trajectory.messages for call in message.calls)
+    named = all(
+        reply.call_id in {call.id for call in message.calls}
+        for message, pairs in _turns(trajectory.messages)
+        for _, reply in pairs
+    )
+    if named and None not in counts and all(count == 1 for count in counts.values()):
+        return trajectory
+    losses.note(MADE_UP_IDS)
+    messages: list[Message] = []
+    number = 0
+    for message, pairs in _turns(trajectory.messages):
+        ids = [f"call_{number + place}" for place in range(len(message.calls))]
+        number += len(ids)
+        calls = tuple(replace(call, id=name) for call, name in zip(message.calls, ids, strict=True))
+        messages.append(replace(message, calls=calls))
+        for place, reply in pairs:
+            name = ids[place] if place is not None else f"call_{number}"
+            number += place is None
+            messages.append(replace(reply, call_id=name))
+    return replace(trajectory, messages=tuple(messages))
+
+
+def in_call_order(trajectory: Trajectory, losses: Losses) -> Trajectory:
+    """The trajectory with its feedback in the order of the calls, for formats that have no ids."""
+    messages: list[Message] = []
+    for message, pairs in _turns(trajectory.messages):
+        places = [len(message.calls) if place is None else place for place, _ in pairs]
+        if any(call.id is not None for call in message.calls) or any(reply.call_id is not None for _, reply in pairs):
+            losses.note(NO_IDS)
+        if sorted(places) != list(range(len(places))) and len(pairs) < len(message.calls):
+            losses.note(UNANSWERED)
+        if any(reply.name is not None for _, reply in pairs):
+            losses.note(TOOL_NAMES)
+        ordered = sorted(zip(places, (reply for _, reply in pairs), strict=True), key=lambda pair: pair[0])
+        messages += [message, *(replace(reply, call_id=None, name=None) for _, reply in ordered)]
+    return replace(trajectory, messages=tuple(messages))
+
+
+def _turns(messages: Sequence[Message]) -> Iterator[tuple[Message, list[tuple[int | None, Message]]]]:
+    """Each message that is no feedback, with the feedback after it and the place of the call that each answers."""
+    start = 0
+    while start < len(messages):
+        end = start + 1
+        while end < len(messages) and messages[end].role is Role.TOOL:
+            end += 1
+        replies = messages[start + 1 : end]
+        yield messages[start], list(zip(_answered_places(messages[start].calls, replies), replies, strict=True))
+        start = end
+
+
+def _answered_places(calls: Sequence[AnyCall], replies: Sequence[Message]) -> list[int | None]:
+    """For each feedback, the place of the call that it answers, as `types.iterate_calls` finds it."""
+    free = dict.fromkeys(range(len(calls)))
+    places: list[int | None] = [None] * len(replies)
+    for index, reply in enumerate(replies):
+        named = (place for place in free if calls[place].id is not None and calls[place].id == reply.call_id)
+        if (place := next(named, None)) is not None:
+            places[index] = place
+            del free[place]
+    rest = iter(list(free))
+    return [next(rest, None) if place is None else place for place in places]
+
+
+def kept_columns(trajectory: Trajectory) -> dict[str, Json]:
+    """`id` and `provenance` as columns that a trainer does not look at; provenance as text, which any table holds."""
+    columns: dict[str, Json] = {"id": trajectory.id} if trajectory.id else {}
+    if trajectory.provenance:
+        columns["provenance"] = json.dumps(dict(trajectory.provenance), ensure_ascii=False)
+    return columns
