@@ -82,6 +82,8 @@ def _find(kind: Any, location: Sequence[str | int]) -> _Place:
     default: Any = PydanticUndefined
     candidates = section_classes(kind)
     for part in location:
+        if isinstance(part, str) and part.startswith("("):
+            continue  # the tag of a form that a value may have, such as `(word)`
         tagged = [one for one in candidates if isinstance(one, type) and _tag_of(one) == part]
         if tagged:
             candidates = tagged

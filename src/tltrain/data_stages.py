@@ -69,7 +69,7 @@ def audit(
 
     Args:
         config: settings.
-        data: trajectories, JSON Lines of OpenAI chat messages with tools.
+        data: trajectories, of any format that `formats.read` knows.
         out: folder of the stage.
         reuse: what to do with a folder that was used before.
         progress: told when it is done.
@@ -78,7 +78,9 @@ def audit(
         DataError: the file cannot be read, or holds no good row.
         UsageError: the folder is in use, or was begun with other settings.
     """
-    stage = Stage(out, name="audit", config=config, inputs={"data": data}, reuse=reuse)
+    inputs = {"data": data, "labels": config.labels, "tools": config.tools, "answers": config.answers}
+    inputs |= {f"packs.{number}": path for number, path in enumerate(config.packs)}
+    stage = Stage(out, name="audit", config=config, inputs=inputs, reuse=reuse)
     if not stage.is_done:
         made = audit_file(config, data, out)
         stage.finish({"num_calls": made.num_calls, "num_bad_rows": made.num_bad_rows})

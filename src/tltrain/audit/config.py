@@ -34,6 +34,14 @@ class AuditConfig(BaseModel):
     """Names of rules that are not asked, of any layer; `tltrain audit rules` lists them."""
     labels: Path | None = None
     """labels.jsonl: what people or a judge said of feedback that the rules cannot tell; see `audit label`."""
+    format: str | None = None
+    """Name of the data's format; None: found out from the file."""
+    tools: Path | None = None
+    """Tool documents for data that carries none, such as that of tau-bench."""
+    answers: Path | None = None
+    """Right calls for data that holds questions alone."""
+    strict: bool = False
+    """Stop at the first row that cannot be read, in place of setting it aside."""
     block: Block = "paper"
     """Choice whose masks the summary shows beside those of the shipped policies. Training makes its own."""
 

@@ -122,11 +122,11 @@ def _tool_name(call: AnyCall) -> str:
 
 
 def source_of(provenance: Mapping[str, Json]) -> str:
-    """`teacher/environment` of a trajectory, as far as known; `unknown` if neither is."""
+    """`teacher/environment` of a trajectory, as far as known; else its source or format; `unknown` if none is."""
     parts = [provenance.get(key) for key in ("teacher", "environment")]
     named = [part for part in parts if isinstance(part, str) and part]
-    fallback = provenance.get("source")
-    return "/".join(named) or (fallback if isinstance(fallback, str) and fallback else "unknown")
+    others = [provenance.get(key) for key in ("source", "source_format")]
+    return "/".join(named) or next((one for one in others if isinstance(one, str) and one), "unknown")
 
 
 def _truths(trajectory: Trajectory, num_calls: int) -> list[str | None]:

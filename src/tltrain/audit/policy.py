@@ -1,11 +1,11 @@
 """Which calls are kept as context but not trained on: a choice over label, kind and blame of their verdicts."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 
 from tltrain.audit.verdict import Blame, CallVerdict, Verdict, VerdictLabel
 from tltrain.taxonomy import FeedbackKind
@@ -47,7 +47,19 @@ class BlockRule(BaseModel):
         )
 
 
-Block: TypeAlias = Literal["paper", "strict", "lenient", "none"] | BlockRule | tuple[BlockRule, ...]
+def _form(value: object) -> str:
+    """By which form a value is checked, so that a mistake gets one message; in brackets, as it is no field."""
+    if isinstance(value, list | tuple):
+        return "(rules)"
+    return "(rule)" if isinstance(value, Mapping | BlockRule) else "(word)"
+
+
+Block: TypeAlias = Annotated[
+    Annotated[Literal["paper", "strict", "lenient", "none"], Tag("(word)")]
+    | Annotated[BlockRule, Tag("(rule)")]
+    | Annotated[tuple[BlockRule, ...], Tag("(rules)")],
+    Discriminator(_form),
+]
 """One word, one rule, or several of which any blocks: what a config may say."""
 _IN_FULL = {
     BlockPolicy.PAPER: (BlockRule(),),

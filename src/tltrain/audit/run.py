@@ -1,7 +1,6 @@
 """Audits whole data sets: a verdict for every call, and what the verdicts amount to."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 from tltrain.audit.config import AuditConfig
@@ -13,8 +12,10 @@ from tltrain.audit.summary import AuditSummary, Tally
 from tltrain.audit.verdict import CallVerdict
 from tltrain.audit.verdict_file import read_verdicts, verdict_fields, verdict_row, write_verdicts
 from tltrain.errors import DataError
-from tltrain.files import JsonLinesWriter, atomic_file, check_file, encode_line, read_json_lines, write_json_atomic
-from tltrain.formats.read import BadRow, iterate_trajectories
+from tltrain.files import atomic_file, encode_line, read_json_lines, write_json_atomic
+from tltrain.formats.base import Companions
+from tltrain.formats.quarantine import Quarantine, quarantined
+from tltrain.formats.read import iterate_trajectories
 from tltrain.types import Json, Trajectory
 
 __all__ = [
@@ -43,28 +44,41 @@ def audit(config: AuditConfig, data: Path, out: Path) -> AuditSummary:
 
     Args:
         config: settings.
-        data: trajectories.
+        data: trajectories, of any format that `formats.read` knows.
         out: folder for the results; made if it is not there.
 
     Raises:
         DataError: the file cannot be read, or holds no good row.
     """
-    check_file(data, "file of trajectories")
     auditor, tally = config.auditor(), Tally(config.block)
-    bad = _Quarantine(out / "quarantine.jsonl")
     with atomic_file(out / "verdicts.jsonl") as file:
-        is_empty = True
-        for trajectory in bad.keep_out(iterate_trajectories(data)):
-            is_empty = False
-            verdicts = auditor.judge(trajectory)
-            tally.add(trajectory, verdicts)
-            file.write("".join(encode_line(verdict_row(row)) for row in verdicts).encode())
-        if is_empty:
-            raise DataError(f"{data}: none of {bad.num} rows can be read; all are listed in {bad.path}. {bad.first}")
-    summary = tally.summary(num_bad_rows=bad.num)
+        with quarantined(out / "quarantine.jsonl") as bad:
+            for trajectory in read_for_audit(config, data, bad):
+                verdicts = auditor.judge(trajectory)
+                tally.add(trajectory, verdicts)
+                file.write("".join(encode_line(verdict_row(row)) for row in verdicts).encode())
+        if not tally.num_trajectories:
+            raise bad.nothing_read(data)
+    summary = tally.summary(num_bad_rows=bad.count)
     _write_doubtful(out / "doubtful.jsonl", tally)
     write_json_atomic(out / "summary.json", summary.to_json())
     return summary
+
+
+def read_for_audit(config: AuditConfig, data: Path, bad: Quarantine) -> Iterator[Trajectory]:
+    """Stream the trajectories of a file as the settings say; bad rows are set aside, or end it if `strict`.
+
+    Raises:
+        DataError: the file cannot be read, or a row if `strict`.
+    """
+    companions = Companions(tools=config.tools, answers=config.answers)
+    for item in iterate_trajectories(data, format=config.format, companions=companions):
+        if isinstance(item, Trajectory):
+            yield item
+        elif config.strict:
+            raise DataError(item.reason)
+        else:
+            bad.add(item)
 
 
 def _write_doubtful(path: Path, tally: Tally) -> None:
@@ -73,32 +87,6 @@ def _write_doubtful(path: Path, tally: Tally) -> None:
     if groups:
         with atomic_file(path) as file:
             file.writelines(encode_line(group.to_json()).encode() for group in groups)
-
-
-class _Quarantine:
-    """Rows that cannot be read, in a file that is made when there is the first one."""
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.num = 0
-        self.first = ""
-        path.unlink(missing_ok=True)
-
-    def keep_out(self, items: Iterable[Trajectory | BadRow]) -> Iterator[Trajectory]:
-        """The trajectories among the items."""
-        writer: JsonLinesWriter | None = None
-        try:
-            for item in items:
-                if isinstance(item, Trajectory):
-                    yield item
-                    continue
-                writer = writer or JsonLinesWriter(self.path)
-                writer.write(asdict(item))
-                self.num += 1
-                self.first = self.first or f"First: {item.reason}"
-        finally:
-            if writer is not None:
-                writer.close()
 
 
 def audit_trajectories(

@@ -101,7 +101,7 @@ class Tally:
 
     def __init__(self, block: Block = "paper"):
         self.groups = Groups()
-        self._num_trajectories = 0
+        self.num_trajectories = 0
         self._num_calls = 0
         self._labels: Counter[str] = Counter()
         self._rules: Counter[str] = Counter()
@@ -117,7 +117,7 @@ class Tally:
 
     def add(self, trajectory: Trajectory, verdicts: Sequence[CallVerdict]) -> None:
         """Count the verdicts on all calls of one trajectory."""
-        self._num_trajectories += 1
+        self.num_trajectories += 1
         for row in verdicts:
             self._add_call(row)
         # what most trajectories hold keeps nothing from training
@@ -159,7 +159,7 @@ class Tally:
             blames[blame] += count
         groups = self.groups.most_frequent()
         return AuditSummary(
-            num_trajectories=self._num_trajectories,
+            num_trajectories=self.num_trajectories,
             num_bad_rows=num_bad_rows,
             num_calls=self._num_calls,
             labels=dict(self._labels.most_common()),

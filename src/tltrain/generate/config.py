@@ -1,9 +1,10 @@
 """Settings of `generate`."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tltrain.chat_client import ChatSettings
 from tltrain.envs.sandbox.environment import ErrorStyle
 from tltrain.generate.toolsets import split_kits
 
@@ -19,32 +20,16 @@ class ScriptedSettings(BaseModel):
     can find them."""
 
 
-class EndpointSettings(BaseModel):
+class EndpointSettings(ChatSettings):
     """A model behind an OpenAI-compatible chat endpoint with tools."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     kind: Literal["endpoint"] = "endpoint"
-    base_url: str = Field(pattern=r"^https?://")
-    """Such as http://localhost:8000/v1."""
-    model: str = Field(min_length=1)
-    api_key_variable: str = "OPENAI_API_KEY"
-    """Environment variable that holds the key; the key itself is never written anywhere. May be unset for a server
-    that asks for none."""
     temperature: float | None = Field(default=0.7, ge=0, le=2)
     """None leaves it to the endpoint, for models that take no temperature."""
     system_prompt: str = "Do what the user asks with the tools. When it is done, answer in one or two sentences."
     """Sent to the teacher, not kept in the trajectory; empty sends none."""
-    extra_body: dict[str, Any] = {}
-    """Further fields of every request, such as {"max_tokens": 2000}."""
     max_turns: int = Field(default=10, ge=1)
     """Replies per task; a conversation that is not at its answer by then is kept as it stands."""
-    timeout_s: float = Field(default=60, gt=0)
-    """Seconds without a byte until a request counts as failed."""
-    max_retries: int = Field(default=4, ge=0)
-    """Retries of one request after HTTP 408, 409, 429, 5xx, a time-out, a lost connection or an unreadable answer."""
-    backoff_s: float = Field(default=1.0, ge=0)
-    """Seconds before the first retry; doubled for each further one, unless the server says how long to wait."""
     num_parallel: int = Field(default=4, ge=1)
     """Tasks done at the same time."""
 

@@ -1,24 +1,16 @@
 """A teacher behind an OpenAI-compatible chat endpoint; it acts in the sandbox until it answers without a call."""
 
 import json
-import os
-import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tltrain.errors import DataError, UsageError
+from tltrain.chat_client import ChatClient, NoReply, UnreadableReply
+from tltrain.errors import DataError
 from tltrain.files import decode_json
 from tltrain.formats.openai_chat import row_from_trajectory, trajectory_from_row
 from tltrain.generate.config import EndpointSettings
 from tltrain.generate.task import Started, run_gold
 from tltrain.generate.teacher import Conversation, TeacherFailure, Transcript
 from tltrain.types import Message, Role, Tool, Trajectory
-
-if TYPE_CHECKING:
-    import openai
-
-_MAX_WAIT_S = 60.0
-_RETRIED_STATUS = frozenset({408, 409, 429})
-_HOPELESS_STATUS = frozenset({401, 404})
 
 
 class EndpointTeacher:
@@ -29,15 +21,8 @@ class EndpointTeacher:
     """
 
     def __init__(self, settings: EndpointSettings):
-        import openai
-
         self._settings = settings
-        self._client = openai.OpenAI(
-            base_url=settings.base_url,
-            api_key=os.environ.get(settings.api_key_variable) or "none",
-            timeout=settings.timeout_s,
-            max_retries=0,  # retried here, where an unreadable answer counts as a failure too
-        )
+        self._client = ChatClient(settings, section="teacher")
 
     @property
     def name(self) -> str:
@@ -64,51 +49,10 @@ class EndpointTeacher:
 
     def _ask(self, messages: tuple[Message, ...], tools: tuple[Tool, ...]) -> Message:
         request = _build_request(messages, tools, self._settings)
-        for attempt in range(self._settings.max_retries + 1):
-            try:
-                return _read_reply(self._complete(request))
-            except _Retriable as failure:
-                reason = str(failure)
-                if attempt < self._settings.max_retries:
-                    time.sleep(min(failure.wait_s or self._settings.backoff_s * 2**attempt, _MAX_WAIT_S))
-        raise TeacherFailure(reason)
-
-    def _complete(self, request: dict[str, Any]) -> str:
-        """The body of the endpoint's answer."""
-        import openai
-
         try:
-            return self._client.chat.completions.with_raw_response.create(**request).http_response.text
-        except openai.APITimeoutError:
-            raise _Retriable(f"no answer within timeout_s={self._settings.timeout_s:g}") from None
-        except openai.APIConnectionError as error:
-            raise _Retriable(f"no connection: {error.__cause__ or error}") from None
-        except openai.APIStatusError as error:
-            raise self._status_failure(error) from None
-
-    def _status_failure(self, error: "openai.APIStatusError") -> Exception:
-        reason = f"HTTP {error.status_code}: {' '.join(error.response.text.split())[:200]}"
-        if error.status_code in _RETRIED_STATUS or error.status_code >= 500:
-            return _Retriable(reason, wait_s=_seconds(error.response.headers.get("retry-after")))
-        if error.status_code in _HOPELESS_STATUS:
-            return UsageError(
-                f"teacher.base_url={self._settings.base_url} answers {reason}; check the address, "
-                f"teacher.model={self._settings.model} and the key in {self._settings.api_key_variable}"
-            )
-        return TeacherFailure(reason)
-
-
-class _Retriable(Exception):  # noqa: N818 - may pass by itself
-    """A request that may succeed if made again."""
-
-    def __init__(self, reason: str, wait_s: float | None = None):
-        super().__init__(reason)
-        self.wait_s = wait_s
-
-
-def _seconds(header: str | None) -> float | None:
-    """Seconds of a Retry-After header; None where it is absent or a date."""
-    return float(header) if header and header.isdecimal() else None
+            return self._client.ask(request, _read_reply)
+        except NoReply as failure:
+            raise TeacherFailure(str(failure)) from None
 
 
 def _build_request(
@@ -126,17 +70,17 @@ def _build_request(
                     "name": function["name"] or "unknown",
                     "arguments": json.dumps({"unreadable": function["arguments"]}),
                 }
-    request = {"model": settings.model, "messages": system + row["messages"], "tools": row["tools"]}
+    request = {"messages": system + row["messages"], "tools": row["tools"]}
     if settings.temperature is not None:
         request["temperature"] = settings.temperature
-    return request | {"extra_body": settings.extra_body}
+    return request
 
 
 def _read_reply(body: str) -> Message:
     """The assistant message of a chat completion.
 
     Raises:
-        _Retriable: the body is no chat completion.
+        UnreadableReply: the body is no chat completion.
         TeacherFailure: the message is empty, or its text was cut off.
     """
     try:
@@ -145,10 +89,10 @@ def _read_reply(body: str) -> Message:
         row = {"messages": [{"role": "user", "content": ""}, {**choice["message"], "role": "assistant"}]}
         message = trajectory_from_row(row, where="reply").messages[-1]
     except DataError as error:
-        raise _Retriable(f"no chat completion: {error}") from None
+        raise UnreadableReply(f"no chat completion: {error}") from None
     except (ValueError, TypeError, LookupError):
         excerpt = " ".join(body.split())[:100]
-        raise _Retriable(f"no chat completion: {excerpt!r}") from None
+        raise UnreadableReply(f"no chat completion: {excerpt!r}") from None
     if not message.calls and choice.get("finish_reason") == "length":
         raise TeacherFailure("the reply was cut off (finish_reason length); allow more tokens")
     if not message.calls and not message.content.strip():
