@@ -33,6 +33,7 @@ _NAMES = {
     "object": "object",
     "mapping": "object",
     "hashmap": "object",
+    "arraylist": "array",
     "none": "null",
     "null": "null",
     "nonetype": "null",
