@@ -447,6 +447,6 @@ def test_running_out_of_memory_is_explained(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr("tltrain.data_stages.generate_files", starve)
     assert main([*GENERATE, "--out", str(tmp_path / "data")]) == 1
-    assert "out of memory; make micro_batch_size smaller" in capsys.readouterr().err
+    assert "out of memory; make micro_batch_tokens smaller" in capsys.readouterr().err
     assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"))
     assert not is_out_of_memory(RuntimeError("shapes differ"))

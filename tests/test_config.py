@@ -92,7 +92,7 @@ def test_mistakes_are_named_by_line_field_value_and_remedy(tmp_path):
         (SftConfig, "lerning_rate=1", "command line: lerning_rate is not known; did you mean optimizer.learning_rate?"),
         (SftConfig, "zzz=1", "zzz is not known; known are optimizer, num_epochs"),
         (SftConfig, "seed=true", "command line: seed=true should be a number"),
-        (SftConfig, "batch_size=12", "micro_batch_size=8 does not divide batch_size=12; use a divisor"),
+        (SftConfig, "batch_size=10", "group_size=4 does not divide batch_size=10; use a divisor"),
         (SftConfig, "optimizer.weight_decay=-1", "should be greater than or equal to 0; the default is 0.01"),
         (PpoConfig, "reward.formt=-1", "reward.formt is not known; did you mean format?"),
         (PpoConfig, "reward.format=2", "reward.format=2.0 is not below reward.right=1.0"),

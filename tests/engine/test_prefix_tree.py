@@ -1,18 +1,27 @@
 import random
+from itertools import pairwise
 
 import pytest
-import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from tiny_models import tiny_llama
-from tltrain.engine import prefix_tree
-from tltrain.engine.prefix_tree import MIN_SHARED, common_prefix_length, hidden_states
+from tltrain.engine.prefix_tree import (
+    MIN_SHARED,
+    build_tree,
+    common_length,
+    common_prefix_length,
+    plan_micro_batches,
+)
 
-
-def sequences_with_prefix(shared: int, own: list[int], seed: int = 0) -> list[list[int]]:
-    """Random sequences of `shared` common tokens and then `own` tokens each; the first own tokens differ."""
-    rng = random.Random(seed)
-    prefix = [rng.randrange(61) for _ in range(shared)]
-    return [prefix + [number] + [rng.randrange(61) for _ in range(length - 1)] for number, length in enumerate(own)]
+STEM = list(range(100, 100 + MIN_SHARED))
+SEQUENCES = st.lists(
+    st.lists(st.sampled_from([[1], [2], [3], STEM, STEM[:5]]), min_size=1, max_size=5).map(
+        lambda parts: [token for part in parts for token in part]
+    ),
+    min_size=1,
+    max_size=8,
+)
+"""Few tokens and one long stem, so that beginnings meet often."""
 
 
 @pytest.mark.parametrize(
@@ -31,76 +40,58 @@ def test_common_prefix(sequences, length):
     assert common_prefix_length(sequences) == length
 
 
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"),
-    # the same sums in another order: some hundred roundings of 1e-16, or of 6e-8
-    [(torch.float64, 1e-10), (torch.float32, 1e-5)],
-)
-@pytest.mark.parametrize("own", [[5, 9, 1, 7], [6, 6, 6]], ids=["ragged", "even"])
-def test_states_and_gradients_equal_those_of_copied_prefixes(dtype, tolerance, own):
-    model = tiny_llama(dtype=dtype)
-    sequences = sequences_with_prefix(MIN_SHARED + 8, own)
-    directions = [torch.randn(len(sequence), 32, dtype=dtype) for sequence in sequences]
-
-    def run(share_prefix: bool) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        states = hidden_states(model, sequences, share_prefix=share_prefix)
-        # every state counts, those of the shared prefix once for each sequence
-        loss = sum((state * direction).sum() for state, direction in zip(states, directions, strict=True))
-        return states, list(torch.autograd.grad(loss, list(model.model.parameters())))
-
-    shared_states, shared_gradients = run(True)
-    copied_states, copied_gradients = run(False)
-    for state, expected, sequence in zip(shared_states, copied_states, sequences, strict=True):
-        assert state.shape == (len(sequence), 32)
-        torch.testing.assert_close(state, expected, rtol=tolerance, atol=tolerance)
-    for gradient, expected in zip(shared_gradients, copied_gradients, strict=True):
-        scale = expected.abs().max().item()
-        torch.testing.assert_close(gradient, expected, rtol=tolerance, atol=tolerance * max(1.0, scale))
+@given(st.lists(st.integers(0, 1), max_size=40), st.lists(st.integers(0, 1), max_size=40))
+def test_common_length_is_that_of_a_plain_loop(first, second):
+    length = next((n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), None)
+    assert common_length(first, second) == (min(len(first), len(second)) if length is None else length)
 
 
-def test_padding_changes_nothing():
-    model = tiny_llama(dtype=torch.float64)
-    sequences = sequences_with_prefix(0, [3, 11, 6])
-    together = hidden_states(model, sequences)
-    for sequence, state in zip(sequences, together, strict=True):
-        expected = model.model(input_ids=torch.tensor([sequence])).last_hidden_state[0]
-        torch.testing.assert_close(state, expected, rtol=1e-10, atol=1e-10)
+@given(SEQUENCES, st.booleans())
+def test_every_sequence_can_be_read_off_its_rows(sequences, share):
+    tree = build_tree(sequences, share=share)
+    for number, sequence in enumerate(sequences):
+        rows = tree.rows(number)
+        assert [tree.ids[row] for row in rows] == sequence
+        assert [tree.positions[row] for row in rows] == list(range(len(sequence)))
+    assert len(tree.ids) <= sum(map(len, sequences))
+    # segments tile the rows, and name those before them
+    assert [segment.start for segment in tree.segments[1:]] == [segment.end for segment in tree.segments[:-1]]
+    for path in tree.paths:
+        for place, number in enumerate(path):
+            assert tree.segments[number].before == path[:place]
 
 
-def test_the_prefix_runs_once(monkeypatch):
-    sizes = []
-    real = prefix_tree.backbone
-
-    def counting(model):
-        inner = real(model)
-
-        def run(**arguments):
-            sizes.append(tuple(arguments["input_ids"].shape))
-            return inner(**arguments)
-
-        return run
-
-    monkeypatch.setattr(prefix_tree, "backbone", counting)
-    model = tiny_llama()
-    hidden_states(model, sequences_with_prefix(MIN_SHARED, [4, 2]))
-    assert sizes == [(1, MIN_SHARED), (2, 4)]
-    sizes.clear()
-    hidden_states(model, sequences_with_prefix(MIN_SHARED - 1, [4, 2]))  # too short to be worth it
-    assert sizes == [(2, MIN_SHARED + 3)]
+def test_common_beginnings_stand_once_at_every_level():
+    deep = [*STEM, *range(200, 200 + MIN_SHARED)]
+    sequences = [[*deep, 1], [*deep, 2, 2], [*STEM, 3], [*deep], [*deep, 1]]
+    tree = build_tree(sequences)
+    # the stem, what the deep ones add, and the ends 1, 2 2 and 3
+    assert len(tree.ids) == MIN_SHARED + MIN_SHARED + 1 + 2 + 1
+    assert tree.paths[0] == tree.paths[4]
+    assert tree.paths[3] == tree.paths[0][:-1]
+    assert len(build_tree(sequences, share=False).ids) == sum(map(len, sequences))
 
 
-def test_a_lora_model_is_looked_through():
-    from tltrain.engine.model import add_lora
-    from tltrain.engine.settings import LoraConfig
+def test_short_common_beginnings_are_copied():
+    tree = build_tree([[*STEM[:-1], 1], [*STEM[:-1], 2]])
+    assert len(tree.ids) == 2 * MIN_SHARED
 
-    plain = tiny_llama()
-    sequences = sequences_with_prefix(20, [3, 4])
-    expected = hidden_states(plain, sequences)
-    adapted = add_lora(plain, LoraConfig(rank=2))
-    before = hidden_states(adapted, sequences)
-    torch.testing.assert_close(before, expected)  # adapters start at zero
-    with torch.no_grad():
-        for name, parameter in adapted.named_parameters():
-            if "lora_B" in name:
-                parameter.fill_(0.1)
-    assert not torch.allclose(hidden_states(adapted, sequences)[0], expected[0])
+
+@given(SEQUENCES, st.integers(1, 80), st.booleans())
+def test_micro_batches_hold_every_sequence_once_and_keep_to_the_limit(sequences, limit, share):
+    plan = plan_micro_batches(sequences, limit, share=share)
+    assert sorted(number for group in plan for number in group) == list(range(len(sequences)))
+    for group in plan:
+        members = sorted(sequences[number] for number in group)
+        shared = [common_length(one, other) if share else 0 for one, other in pairwise(members)]
+        assert sum(map(len, members)) - sum(shared) <= limit or len(group) == 1
+
+
+def test_micro_batches_are_cut_where_the_least_is_shared():
+    rng = random.Random(0)
+    first, second = [[rng.randrange(50) for _ in range(30)] for _ in range(2)]
+    sequences = [[*stem, number] for number in range(4) for stem in (first, second)]
+    plan = plan_micro_batches(sequences, 40)
+    # 34 tokens each: 30 shared and 4 own; any other cut would run a stem twice
+    assert sorted(sorted(group) for group in plan) == [[0, 2, 4, 6], [1, 3, 5, 7]]
+    assert len(plan_micro_batches(sequences, 40, share=False)) == 8

@@ -20,7 +20,7 @@ def test_every_prompt_occurs_once_an_epoch_in_groups_of_one_tool_list():
 
 def test_steps_do_not_depend_on_how_much_runs_at_once():
     plans = [
-        plan_steps(prompts(*range(9)), PpoConfig(micro_batch_size=size, rollout_batch_size=size)) for size in (1, 16)
+        plan_steps(prompts(*range(9)), PpoConfig(micro_batch_tokens=size, rollout_batch_size=size)) for size in (1, 16)
     ]
     assert plans[0] == plans[1]
 

@@ -25,7 +25,7 @@ _CONFIG = PpoConfig(
     group_size=2,
     samples_per_prompt=2,
     minibatch_size=4,
-    micro_batch_size=2,
+    micro_batch_tokens=300,
     max_new_tokens=8,
     max_steps=6,
     num_epochs=10,
@@ -263,15 +263,20 @@ def test_unscored_completions_are_counted_and_nothing_is_learnt_from_them(
 def test_a_loss_that_is_not_finite_stops_and_the_last_checkpoint_is_good(
     tiny_sft: Path, few_rows: Path, tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from tltrain.rl import update
+    from tltrain.rl import train, update
 
-    healthy = update.clipped_policy_loss
-    calls = iter(range(10_000))
+    healthy, do_step = update.clipped_policy_loss, train._Trainer._step
+    reached = [0]
+
+    def noting(self: Any, number: int, *arguments: Any) -> Any:
+        reached[0] = number
+        return do_step(self, number, *arguments)
 
     def breaking(*arguments: Any, **options: Any) -> Any:
         found = healthy(*arguments, **options)
-        return found._replace(loss=found.loss * math.nan) if next(calls) == 36 else found  # in step 4: 8 calls a step
+        return found._replace(loss=found.loss * math.nan) if reached[0] == 4 else found
 
+    monkeypatch.setattr(train._Trainer, "_step", noting)
     monkeypatch.setattr(update, "clipped_policy_loss", breaking)
     with pytest.raises(TltrainError, match=r"the loss is nan .*; the last checkpoint is good"):
         ppo(_CONFIG, data=few_rows, model=tiny_sft, out=tmp_path / "out")
@@ -295,7 +300,7 @@ def test_prompts_that_do_not_fit_are_set_aside(tiny_sft: Path, few_rows: Path, t
 def _prompt_lengths(model: Path, data: Path) -> list[int]:
     from tltrain.audit.run import audit_trajectories, blocked_calls
     from tltrain.engine.model import load_tokenizer
-    from tltrain.formats.openai_chat import read_trajectories
+    from tltrain.formats.read import read_trajectories
     from tltrain.render.template import ensure_tool_template
     from tltrain.rl.prompts import make_prompts
     from tltrain.syntax import get_syntax

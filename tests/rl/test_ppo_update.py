@@ -9,7 +9,7 @@ import torch
 
 from tltrain.engine.model import load_model
 from tltrain.engine.settings import LoraConfig, OptimizerConfig
-from tltrain.formats.openai_chat import read_trajectories
+from tltrain.formats.read import read_trajectories
 from tltrain.render.template import ensure_tool_template
 from tltrain.rl.actor import Actor
 from tltrain.rl.batches import plan_minibatches
@@ -27,7 +27,7 @@ CONFIG = PpoConfig(
     prompts_per_step=4,
     group_size=2,
     minibatch_size=4,
-    micro_batch_size=2,
+    micro_batch_tokens=900,
     max_new_tokens=9,
     temperature=0.8,
     precision="float32",
@@ -223,8 +223,8 @@ def test_the_first_update_on_fresh_rollouts_has_ratio_1_and_clips_nothing(tiny_s
 @pytest.mark.parametrize("critic", ["head", "separate"])
 def test_how_much_runs_at_once_changes_nothing(tiny_sft, few_rows, critic):
     found = []
-    for micro_batch_size, share_prefixes in ((1, False), (2, True), (4, True)):
-        update = {"micro_batch_size": micro_batch_size, "share_prefixes": share_prefixes, "critic": critic}
+    for micro_batch_tokens, share_prefixes in ((1, False), (900, True), (9000, True)):
+        update = {"micro_batch_tokens": micro_batch_tokens, "share_prefixes": share_prefixes, "critic": critic}
         scene = make_scene(tiny_sft, few_rows, CONFIG.model_copy(update=update))
         told = scene.updater.learn(scene.experience, range(len(scene.rollouts)), step=0)
         # Adam's first moment after one step is the clipped gradient times 1 - beta1

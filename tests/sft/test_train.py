@@ -16,7 +16,7 @@ from tltrain.audit.run import audit_trajectories, blocked_calls
 from tltrain.engine.model import load_model
 from tltrain.engine.settings import LoraConfig, OptimizerConfig
 from tltrain.errors import DataError, UsageError
-from tltrain.formats.openai_chat import read_trajectories
+from tltrain.formats.read import read_trajectories
 from tltrain.render.conversation import render
 from tltrain.render.template import ensure_tool_template
 from tltrain.render.weights import KeyTokenWeighting
@@ -28,7 +28,7 @@ from tltrain.syntax import get_syntax
 _CONFIG = SftConfig(
     optimizer=OptimizerConfig(learning_rate=1e-3),
     batch_size=8,
-    micro_batch_size=4,
+    micro_batch_tokens=1500,
     num_epochs=2,
     heldout_share=0.2,
     checkpoint_every=1,
@@ -74,7 +74,7 @@ def test_shown_samples_hold_weights_and_blocked_calls(trained: Path):
 
 def test_the_first_loss_and_gradient_equal_plain_transformers(tiny_model: Path, generated: Path, tmp_path: Path):
     """One step over everything: loss and gradient by a plain forward pass a trajectory, weights applied by hand."""
-    config = _CONFIG.model_copy(update={"batch_size": 24, "micro_batch_size": 8, "num_epochs": 1, "heldout_share": 0})
+    config = _CONFIG.model_copy(update={"batch_size": 24, "num_epochs": 1, "heldout_share": 0})
     sft(config, data=generated / "train.jsonl", model=tiny_model, out=tmp_path / "out")
     (row,) = _metrics(tmp_path / "out")
 
@@ -107,14 +107,15 @@ def test_the_first_loss_and_gradient_equal_plain_transformers(tiny_model: Path, 
 
 @pytest.mark.parametrize("share_prefixes", [True, False])
 def test_accumulation_changes_nothing(share_prefixes: bool, tiny_model: Path, generated: Path, tmp_path: Path):
-    def train(micro_batch_size: int, share: bool) -> Path:
-        update = {"micro_batch_size": micro_batch_size, "share_prefixes": share, "batch_size": 24, "heldout_share": 0}
-        out = tmp_path / f"{micro_batch_size}-{share}"
+    def train(micro_batch_tokens: int, share: bool) -> Path:
+        update = {"micro_batch_tokens": micro_batch_tokens, "share_prefixes": share, "batch_size": 24}
+        update |= {"heldout_share": 0}
+        out = tmp_path / f"{micro_batch_tokens}-{share}"
         sft(_CONFIG.model_copy(update=update), data=generated / "train.jsonl", model=tiny_model, out=out)
         return out
 
     # a step holds the whole epoch, so that its composition is the same
-    one, other = train(24, share_prefixes), train(1, False)
+    one, other = train(50_000, share_prefixes), train(1, False)
     for row, other_row in zip(_metrics(one), _metrics(other), strict=True):
         assert row["loss"] == pytest.approx(other_row["loss"], rel=1e-5)
         assert row["grad_norm"] == pytest.approx(other_row["grad_norm"], rel=1e-5)

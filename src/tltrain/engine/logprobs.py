@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tltrain.engine.head import TokenScores, output_weight, score_targets
-from tltrain.engine.prefix_tree import hidden_states
+from tltrain.engine.tree_attention import hidden_states
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +51,20 @@ def target_scores(
     for sequence in sequences:
         if sequence.positions and not 1 <= min(sequence.positions) <= max(sequence.positions) < len(sequence.ids):
             raise ValueError(f"positions must lie in [1, {len(sequence.ids)}); got {list(sequence.positions)}")
-    states = hidden_states(model, [sequence.ids for sequence in sequences], share_prefix=share_prefix)
-    device = states[0].device
-    picked, targets = [], []
-    for state, sequence in zip(states, sequences, strict=True):
-        positions = torch.as_tensor(list(sequence.positions), dtype=torch.long)
-        # the state at position t - 1 predicts the token at position t
-        picked.append(state[(positions - 1).to(device)])
-        targets.append(torch.as_tensor(sequence.ids, dtype=torch.long)[positions])
-    hidden = torch.cat(picked)
-    weight = output_weight(model)
+    hidden = target_states(model, sequences, share_prefix=share_prefix)
+    targets = [sequence.ids[position] for sequence in sequences for position in sequence.positions]
     scores = score_targets(
-        hidden, weight, torch.cat(targets).to(device), temperature=temperature, chunk_size=chunk_size
+        hidden,
+        output_weight(model),
+        torch.tensor(targets, dtype=torch.long, device=hidden.device),
+        temperature=temperature,
+        chunk_size=chunk_size,
     )
     return TargetOutput(scores, hidden, tuple(len(sequence.positions) for sequence in sequences))
+
+
+def target_states(model: Any, sequences: Sequence[TargetSequence], *, share_prefix: bool = True) -> Tensor:
+    """Hidden states that predict the targets, [N, H]; `target_scores` without the scores."""
+    states = hidden_states(model, [sequence.ids for sequence in sequences], share_prefix=share_prefix)
+    # the state at position t - 1 predicts the token at position t
+    return states.at([[position - 1 for position in sequence.positions] for sequence in sequences])

@@ -1,85 +1,176 @@
-"""Hidden states of sequences that begin alike, with their common beginning computed once.
+"""Sequences that begin alike as one tree, in which every common beginning stands once.
 
-In tool-use data most tokens are tool documents that many samples share. The common prefix of a group runs through the
-model once, as a batch of one with a key-value cache that stays in the autograd graph; the branches then run as one
-batch on that cache. Gradients flow back through the prefix exactly as if it had been copied into each sequence
-(Prefix Grouper, arXiv:2506.05433, does this for groups of rollouts).
-
-Axes: B = sequence, T = token, H = hidden feature.
+In tool-use data most tokens are tool documents that many samples share. The sequences of a batch become a forest of
+segments; its tokens are laid out in one row, without copies and without padding, and run through the model together
+(see `tree_attention`). For groups of rollouts this is known (Prefix Grouper, arXiv:2506.05433).
 """
 
 from collections.abc import Sequence
-from typing import Any
-
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from itertools import pairwise
 
 MIN_SHARED = 16
-"""Shorter common prefixes are not worth a pass of their own."""
+"""Shorter common beginnings are not worth a segment of their own."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segment:
+    """A run of tokens that one or more sequences have in common."""
+
+    start: int
+    """Row of its first token in the layout."""
+    end: int
+    """Row after its last token."""
+    position: int
+    """Position of its first token in the sequences that hold it: the number of tokens before it."""
+    before: tuple[int, ...]
+    """Numbers of the segments that lead to it, the first of the sequence first."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PrefixTree:
+    """Sequences laid out in one row."""
+
+    ids: list[int]
+    """Token of each row."""
+    positions: list[int]
+    """Position of each row's token in its sequence."""
+    segments: tuple[Segment, ...]
+    """In the order of their rows; segments without successors stand next to their siblings."""
+    paths: tuple[tuple[int, ...], ...]
+    """For each sequence, in the order given, the numbers of its segments."""
+
+    def rows(self, sequence: int) -> list[int]:
+        """The row of each token of a sequence."""
+        return [
+            row
+            for number in self.paths[sequence]
+            for row in range(self.segments[number].start, self.segments[number].end)
+        ]
+
+
+def build_tree(sequences: Sequence[Sequence[int]], *, share: bool = True) -> PrefixTree:
+    """Lay sequences out in one row.
+
+    Args:
+        sequences: token ids, none empty; equal ones share all their rows.
+        share: False keeps every sequence apart.
+    """
+    builder = _Builder(sequences)
+    if share:
+        order = sorted(range(len(sequences)), key=lambda number: list(sequences[number]))
+        builder.add_group(order, offset=0, path=())
+    else:
+        for number, sequence in enumerate(sequences):
+            builder.paths[number] = builder.add_segment(sequence, offset=0, path=())
+    return builder.finish()
+
+
+class _Builder:
+    def __init__(self, sequences: Sequence[Sequence[int]]):
+        self._sequences = [list(sequence) for sequence in sequences]
+        self._ids: list[int] = []
+        self._positions: list[int] = []
+        self._segments: list[Segment] = []
+        self.paths: dict[int, tuple[int, ...]] = {}
+
+    def add_segment(self, tokens: Sequence[int], *, offset: int, path: tuple[int, ...]) -> tuple[int, ...]:
+        """Append a segment; returns the path through it."""
+        start = len(self._ids)
+        self._ids += tokens
+        self._positions += range(offset, offset + len(tokens))
+        self._segments.append(Segment(start=start, end=len(self._ids), position=offset, before=path))
+        return (*path, len(self._segments) - 1)
+
+    def add_group(self, members: Sequence[int], *, offset: int, path: tuple[int, ...]) -> None:
+        """Add what follows `offset` of sorted sequences that agree up to there: ends first, then branches."""
+        for member in members:
+            if len(self._sequences[member]) == offset:
+                self.paths[member] = path
+        groups = self._split([member for member in members if len(self._sequences[member]) > offset], offset)
+        for group in (group for group in groups if len(group) == 1):
+            self.paths[group[0]] = self.add_segment(self._sequences[group[0]][offset:], offset=offset, path=path)
+        for group in (group for group in groups if len(group) > 1):
+            first, last = self._sequences[group[0]], self._sequences[group[-1]]
+            # what the first and the last of sorted sequences share, all between them share too
+            end = common_length(first, last)
+            self.add_group(group, offset=end, path=self.add_segment(first[offset:end], offset=offset, path=path))
+
+    def _split(self, members: Sequence[int], offset: int) -> list[list[int]]:
+        """Runs of sequences that share enough beyond `offset`, or are equal."""
+        groups: list[list[int]] = []
+        for member in members:
+            if groups:
+                here, there = self._sequences[groups[-1][0]], self._sequences[member]
+                if common_length(here, there) >= offset + MIN_SHARED or here == there:
+                    groups[-1].append(member)
+                    continue
+            groups.append([member])
+        return groups
+
+    def finish(self) -> PrefixTree:
+        paths = tuple(self.paths[number] for number in range(len(self._sequences)))
+        return PrefixTree(ids=self._ids, positions=self._positions, segments=tuple(self._segments), paths=paths)
+
+
+def common_length(first: Sequence[int], second: Sequence[int]) -> int:
+    """Number of leading tokens that two sequences share."""
+    limit = min(len(first), len(second))
+    if first[:limit] == second[:limit]:
+        return limit
+    low, high = 0, limit  # first[:low] agrees, first[:high] does not; slices compare much faster than loops
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if first[low:middle] == second[low:middle] else (low, middle)
+    return low
 
 
 def common_prefix_length(sequences: Sequence[Sequence[int]]) -> int:
     """Number of leading tokens that all sequences share, leaving each at least one token of its own."""
     if len(sequences) < 2:
         return 0
-    # what the smallest and the largest share, all between them share too
     first, last = min(map(list, sequences)), max(map(list, sequences))
-    limit = min(len(sequence) for sequence in sequences) - 1
-    length = 0
-    while length < limit and first[length] == last[length]:
-        length += 1
-    return length
+    return min(common_length(first, last), min(len(sequence) for sequence in sequences) - 1)
 
 
-def hidden_states(model: Any, sequences: Sequence[Sequence[int]], *, share_prefix: bool = True) -> list[Tensor]:
-    """Last hidden states, after the final norm, of each sequence.
+def plan_micro_batches(
+    sequences: Sequence[Sequence[int]], max_tokens: int, *, share: bool = True
+) -> list[tuple[int, ...]]:
+    """Split sequences into groups that run through the model together, with the fewest tokens in all.
+
+    Groups are runs of the sorted order, in which neighbours share the longest beginnings; the cut among those is the
+    best one (dynamic programming).
 
     Args:
-        model: a causal language model of transformers, or a peft model around one.
-        sequences: token ids, each at least one long; they may differ in length.
-        share_prefix: compute a common prefix of all sequences once.
+        sequences: token ids, none empty.
+        max_tokens: most tokens of a group, those that its sequences share counted once; a longer sequence is a group
+            of its own.
+        share: False counts every token of every sequence.
 
     Returns:
-        One [T, H] tensor a sequence, in order, with gradient where the model has any.
+        Indices into `sequences`, each once.
     """
-    shared = common_prefix_length(sequences) if share_prefix else 0
-    if shared < MIN_SHARED:
-        return _run(model, sequences, cache=None, past=0)[0]
-    prefix, cache = _run(model, [sequences[0][:shared]], cache="new", past=0)
-    _expand(cache, len(sequences))
-    branches, _ = _run(model, [sequence[shared:] for sequence in sequences], cache=cache, past=shared)
-    return [torch.cat([prefix[0], branch]) for branch in branches]
-
-
-def backbone(model: Any) -> Any:
-    """The part of a causal language model below its output head, adapters included."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return inner.base_model
-
-
-def _run(model: Any, sequences: Sequence[Sequence[int]], *, cache: Any, past: int) -> tuple[list[Tensor], Any]:
-    """Right-padded batch through the backbone, `past` tokens already in the cache ("new" makes and returns one)."""
-    device = next(model.parameters()).device
-    lengths = [len(sequence) for sequence in sequences]
-    ids = torch.zeros(len(sequences), max(lengths), dtype=torch.long)
-    mask = torch.zeros(len(sequences), past + max(lengths), dtype=torch.long)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence)] = torch.as_tensor(sequence)
-        mask[row, : past + len(sequence)] = 1
-    positions = past + torch.arange(max(lengths)).expand(len(sequences), -1)
-    output = backbone(model)(
-        input_ids=ids.to(device),
-        # with nothing padded the mask says nothing, and the plain causal kernel is faster
-        attention_mask=None if len(set(lengths)) == 1 and not past else mask.to(device),
-        position_ids=positions.to(device),
-        past_key_values=None if cache == "new" else cache,
-        use_cache=cache is not None,
-    )
-    hidden = output.last_hidden_state
-    return [hidden[row, :length] for row, length in enumerate(lengths)], output.past_key_values
-
-
-def _expand(cache: Any, batch_size: int) -> None:
-    for layer in cache.layers:
-        layer.keys = layer.keys.expand(batch_size, -1, -1, -1)
-        layer.values = layer.values.expand(batch_size, -1, -1, -1)
+    order = sorted(range(len(sequences)), key=lambda number: list(sequences[number]))
+    ordered = [list(sequences[number]) for number in order]
+    shared = [0] + [common_length(one, next_) if share else 0 for one, next_ in pairwise(ordered)]
+    # (tokens, groups) of the cheapest plan for the first n sequences, and where its last group starts
+    best: list[tuple[int, int]] = [(0, 0)]
+    starts = [0]
+    for end in range(1, len(ordered) + 1):
+        plans = []
+        added = 0
+        for start in range(end - 1, -1, -1):
+            tokens = added + len(ordered[start])
+            if tokens > max_tokens and start < end - 1:
+                break
+            plans.append((best[start][0] + tokens, best[start][1] + 1, start))
+            added += len(ordered[start]) - shared[start]
+        tokens, number, start = min(plans)
+        best.append((tokens, number))
+        starts.append(start)
+    groups: list[tuple[int, ...]] = []
+    end = len(ordered)
+    while end:
+        groups.append(tuple(order[starts[end] : end]))
+        end = starts[end]
+    return groups[::-1]

@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from tltrain.engine.head import TokenScores
-from tltrain.engine.logprobs import TargetOutput, TargetSequence, target_scores
+from tltrain.engine.logprobs import TargetOutput, TargetSequence, target_scores, target_states
 from tltrain.engine.model import add_lora
 from tltrain.engine.precision import autocast
-from tltrain.engine.prefix_tree import hidden_states
 from tltrain.rl.config import PpoConfig
 
 
@@ -66,14 +65,3 @@ class Actor:
             return target_scores(
                 model, sequences, temperature=self._config.temperature, share_prefix=self._config.share_prefixes
             )
-
-
-def target_states(model: Any, sequences: Sequence[TargetSequence], *, share_prefix: bool) -> Tensor:
-    """Hidden states that predict the targets, [N, H]; `target_scores` without the scores."""
-    states = hidden_states(model, [sequence.ids for sequence in sequences], share_prefix=share_prefix)
-    # the state at position t - 1 predicts the token at position t
-    picked = [
-        state[torch.as_tensor([position - 1 for position in sequence.positions], device=state.device)]
-        for state, sequence in zip(states, sequences, strict=True)
-    ]
-    return torch.cat(picked)

@@ -4,6 +4,8 @@ import math
 import random
 from collections.abc import Sequence
 
+from tltrain.engine.logprobs import TargetSequence
+from tltrain.engine.prefix_tree import plan_micro_batches
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.prompts import Prompt
 from tltrain.sft.batches import Step, plan_epoch
@@ -22,7 +24,7 @@ def plan_steps(prompts: Sequence[Prompt], config: PpoConfig) -> list[Step]:
         steps += plan_epoch(
             [prompt.toolset for prompt in prompts],
             batch_size=config.prompts_per_step,
-            micro_batch_size=config.group_size,
+            group_size=config.group_size,
             seed=config.seed,
             epoch=epoch,
         )
@@ -62,6 +64,12 @@ def count_updates(step: Step, config: PpoConfig) -> int:
     """Optimizer steps on the rollouts of one step."""
     num_rollouts = sum(len(group) for group in step) * config.samples_per_prompt
     return config.num_updates * math.ceil(num_rollouts / config.minibatch_size)
+
+
+def plan_parts(sequences: Sequence[TargetSequence], config: PpoConfig) -> list[tuple[int, ...]]:
+    """Numbers of the sequences that run through a model together."""
+    ids = [sequence.ids for sequence in sequences]
+    return plan_micro_batches(ids, config.micro_batch_tokens, share=config.share_prefixes)
 
 
 def split(indices: Sequence[int], size: int) -> list[list[int]]:

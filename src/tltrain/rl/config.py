@@ -78,8 +78,9 @@ class PpoConfig(BaseModel):
     """Passes over each rollout batch. The paper's one leaves every ratio at 1, so that nothing is ever clipped."""
     minibatch_size: int = Field(default=16, ge=1)
     """Completions per optimizer step."""
-    micro_batch_size: int = Field(default=8, ge=1)
-    """Completions that run through a model together; memory grows with it, results do not change."""
+    micro_batch_tokens: int = Field(default=8192, ge=1)
+    """Most tokens that run through a model together, those that rollouts share counted once; a longer rollout runs
+    alone. Memory grows with it, results do not change."""
     clip_range: float = Field(default=0.2, gt=0, lt=1)
     """Of the ratio. Default: the paper."""
     value_clip_range: float | None = Field(default=0.2, gt=0)

@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tltrain.engine.logprobs import TargetSequence
+from tltrain.engine.logprobs import TargetSequence, target_states
 from tltrain.engine.model import add_lora
 from tltrain.engine.precision import autocast
-from tltrain.rl.actor import target_states
 from tltrain.rl.config import PpoConfig
 
 

@@ -3,7 +3,7 @@
 Axes: B = rollout, T = completion token.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from tltrain.engine.logprobs import TargetSequence
 from tltrain.rl.actor import Actor
 from tltrain.rl.advantages import gae, token_rewards, whiten
-from tltrain.rl.batches import split
+from tltrain.rl.batches import plan_parts
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.critic import Critic
 from tltrain.rl.kl import KlEstimator, compute_kl
@@ -53,19 +53,22 @@ def gain_experience(actor: Actor, critic: Critic, rollouts: Sequence[Rollout], c
     reads the actor's states, the actor's.
     """
     sequences = tuple(rollout.sequence for rollout in rollouts)
-    ref_logprobs, values = [], []
-    for rows in split(range(len(sequences)), config.micro_batch_size):
+    ref_logprobs: dict[int, Tensor] = {}
+    values: dict[int, Tensor] = {}
+    for rows in plan_parts(sequences, config):
         part = [sequences[row] for row in rows]
-        ref_logprobs.append(actor.reference_scores(part).logprobs)
-        values.append(critic.values(part, actor.states(part) if critic.reads_actor else None))
+        lengths = [len(sequence.positions) for sequence in part]
+        ref_logprobs |= zip(rows, actor.reference_scores(part).logprobs.split(lengths), strict=True)
+        part_values = critic.values(part, actor.states(part) if critic.reads_actor else None)
+        values |= zip(rows, part_values.split(lengths), strict=True)
     device = values[0].device
     loss_mask_BT = mask_of_lengths([len(rollout.completion.ids) for rollout in rollouts], device)
     sampled = torch.tensor([logprob for rollout in rollouts for logprob in rollout.completion.logprobs], device=device)
     old_logprobs_BT = pad_rows(sampled, loss_mask_BT)
-    values_BT = pad_rows(torch.cat(values), loss_mask_BT)
+    values_BT = pad_rows(_in_order(values), loss_mask_BT)
     kl_BT = compute_kl(
         old_logprobs_BT,
-        pad_rows(torch.cat(ref_logprobs), loss_mask_BT),
+        pad_rows(_in_order(ref_logprobs), loss_mask_BT),
         loss_mask_BT,
         estimator=KlEstimator(config.kl_estimator),
     )
@@ -86,3 +89,8 @@ def gain_experience(actor: Actor, critic: Critic, rollouts: Sequence[Rollout], c
         advantages=whiten(found.advantages, loss_mask_BT) if config.whiten_advantages else found.advantages,
         returns=found.returns,
     )
+
+
+def _in_order(rows: Mapping[int, Tensor]) -> Tensor:
+    """Numbers of each rollout, one after the other in the order of rollouts."""
+    return torch.cat([rows[row] for row in range(len(rows))])

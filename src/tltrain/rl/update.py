@@ -12,7 +12,7 @@ from torch import Tensor
 from tltrain.engine.optimizer import Optimizer, StepOutcome
 from tltrain.errors import TltrainError
 from tltrain.rl.actor import Actor
-from tltrain.rl.batches import split
+from tltrain.rl.batches import plan_parts
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.critic import Critic
 from tltrain.rl.experience import Experience
@@ -71,7 +71,8 @@ class Updater:
             The losses and the metrics beside them, see `rl.losses`; of each optimizer the gradient norm and the rate.
         """
         told: defaultdict[str, float] = defaultdict(float)
-        parts = [experience.select(part) for part in split(rows, self._config.micro_batch_size)]
+        batch = experience.select(rows)
+        parts = [batch.select(part) for part in plan_parts(batch.sequences, self._config)]
         num_tokens = sum(int(part.loss_mask.sum()) for part in parts)
         states: list[Tensor] = []
         with _naming("actor_optimizer"):

@@ -18,7 +18,8 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from tltrain.engine.head import output_weight
-from tltrain.engine.prefix_tree import backbone, common_prefix_length
+from tltrain.engine.prefix_tree import common_prefix_length
+from tltrain.engine.tree_attention import backbone
 from tltrain.rollout.cache import growing_cache, keep_rows
 from tltrain.rollout.plan import plan_batches
 

@@ -32,8 +32,12 @@ class SftConfig(BaseModel):
     """Passes over the data. Default: the paper's script."""
     batch_size: int = Field(default=16, ge=1)
     """Trajectories per optimizer step."""
-    micro_batch_size: int = Field(default=8, ge=1)
-    """Trajectories that run through the model together; memory grows with it, results do not change."""
+    group_size: int = Field(default=4, ge=1)
+    """Trajectories of one tool list that are drawn into a step together, where there are so many: their common
+    beginning is computed once. More is faster, fewer mixes the tools of a step better."""
+    micro_batch_tokens: int = Field(default=8192, ge=1)
+    """Most tokens that run through the model together, those that trajectories share counted once; a longer trajectory
+    runs alone. Memory grows with it, results do not change."""
     max_length: int = Field(default=8192, ge=2)
     """Tokens; a trajectory with a trained token beyond is set aside. Default: the paper's script."""
     block: Block = "paper"
@@ -56,8 +60,8 @@ class SftConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_batch(self) -> Self:
-        if self.batch_size % self.micro_batch_size:
+        if self.batch_size % self.group_size:
             raise ValueError(
-                f"micro_batch_size={self.micro_batch_size} does not divide batch_size={self.batch_size}; use a divisor"
+                f"group_size={self.group_size} does not divide batch_size={self.batch_size}; use a divisor"
             )
         return self

@@ -6,20 +6,21 @@ from typing import Any
 import torch
 
 from tltrain.engine.logprobs import TargetSequence, target_scores
+from tltrain.engine.prefix_tree import plan_micro_batches
 from tltrain.render.rendered import RenderedCall, RenderedTrajectory
 from tltrain.sft.loss import target_positions
 
 
 @torch.inference_mode()
 def measure_heldout(
-    model: Any, heldout: Sequence[RenderedTrajectory], *, batch_size: int, share_prefixes: bool = True
+    model: Any, heldout: Sequence[RenderedTrajectory], *, max_tokens: int, share_prefixes: bool = True
 ) -> dict[str, float | None]:
     """Negative log-prob and tool-call accuracies on held-out trajectories, teacher-forced.
 
     Args:
         model: put into evaluation mode, and back.
         heldout: rendered with the weights of training; a call that is blocked does not count.
-        batch_size: trajectories that run together.
+        max_tokens: tokens that run together, see `plan_micro_batches`.
         share_prefixes: see `SftConfig`.
 
     Returns:
@@ -31,8 +32,9 @@ def measure_heldout(
     model.eval()
     losses: list[float] = []
     hits: dict[str, list[bool]] = {"name_accuracy": [], "parameter_accuracy": [], "value_accuracy": []}
-    for start in range(0, len(heldout), batch_size):
-        batch = heldout[start : start + batch_size]
+    planned = plan_micro_batches([rendered.input_ids for rendered in heldout], max_tokens, share=share_prefixes)
+    for indices in planned:
+        batch = [heldout[index] for index in indices]
         targets = [target_positions(rendered) for rendered in batch]
         sequences = [TargetSequence(item.input_ids, places) for item, places in zip(batch, targets, strict=True)]
         output = target_scores(model, sequences, share_prefix=share_prefixes)

@@ -19,9 +19,10 @@ from tltrain.engine.metrics import MetricsLog
 from tltrain.engine.model import LoadedModel, add_lora, load_model, merge_lora, save_model
 from tltrain.engine.optimizer import Optimizer
 from tltrain.engine.precision import autocast
+from tltrain.engine.prefix_tree import plan_micro_batches
 from tltrain.errors import DataError
 from tltrain.files import JsonLinesWriter
-from tltrain.formats.openai_chat import read_trajectories
+from tltrain.formats.read import read_trajectories
 from tltrain.render.conversation import render
 from tltrain.render.rendered import RenderedTrajectory
 from tltrain.render.template import ensure_tool_template
@@ -182,7 +183,7 @@ def _plan(train: Sequence[_Sample], config: SftConfig) -> list[Step]:
         steps += plan_epoch(
             [sample.key for sample in train],
             batch_size=config.batch_size,
-            micro_batch_size=config.micro_batch_size,
+            group_size=config.group_size,
             seed=config.seed,
             epoch=epoch,
         )
@@ -219,9 +220,9 @@ class _Trainee:
         for number in range(first, len(steps)):
             start = time.monotonic()
             seed_step(self._config.seed, "step", number)
-            rows = [[train[index].rendered for index in batch] for batch in steps[number]]
+            rows = [train[index].rendered for group in steps[number] for index in group]
             outcome = self._optimizer.step(self._losses(rows), number)
-            num_tokens = sum(len(rendered.input_ids) for batch in rows for rendered in batch)
+            num_tokens = sum(len(rendered.input_ids) for rendered in rows)
             row: dict[str, object] = {
                 "step": number,
                 "loss": outcome.loss,
@@ -241,21 +242,27 @@ class _Trainee:
         log.close()
         return measurement
 
-    def _losses(self, step: Sequence[Sequence[RenderedTrajectory]]) -> Iterator[Tensor]:
+    def _losses(self, step: Sequence[RenderedTrajectory]) -> Iterator[Tensor]:
         """The loss of each micro-batch, normalised over the whole step."""
-        factors = iter(loss_coefficients([item for batch in step for item in batch], self._config.normalisation))
+        config = self._config
+        factors = loss_coefficients(step, config.normalisation)
+        sequences = [TargetSequence(rendered.input_ids, target_positions(rendered)) for rendered in step]
+        micro_batches = plan_micro_batches(
+            [rendered.input_ids for rendered in step], config.micro_batch_tokens, share=config.share_prefixes
+        )
         self.model.train()
-        for batch in step:
-            sequences = [TargetSequence(rendered.input_ids, target_positions(rendered)) for rendered in batch]
-            with autocast(self._config.precision, self._device.type):
-                output = target_scores(self.model, sequences, share_prefix=self._config.share_prefixes)
-            yield weighted_nll(output.scores.logprobs, [next(factors) for _ in batch])
+        for batch in micro_batches:
+            with autocast(config.precision, self._device.type):
+                output = target_scores(
+                    self.model, [sequences[index] for index in batch], share_prefix=config.share_prefixes
+                )
+            yield weighted_nll(output.scores.logprobs, [factors[index] for index in batch])
 
     def _measure(self, heldout: Sequence[_Sample]) -> dict[str, float | None]:
         with autocast(self._config.precision, self._device.type):
             return measure_heldout(
                 self.model,
                 [sample.rendered for sample in heldout],
-                batch_size=self._config.micro_batch_size,
+                max_tokens=self._config.micro_batch_tokens,
                 share_prefixes=self._config.share_prefixes,
             )

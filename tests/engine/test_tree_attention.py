@@ -1,0 +1,176 @@
+import random
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, Gemma3TextConfig, MistralConfig, Qwen3Config
+
+from tiny_models import tiny_llama
+from tltrain.engine import tree_attention
+from tltrain.engine.prefix_tree import MIN_SHARED
+from tltrain.engine.tree_attention import can_run_trees, hidden_states
+
+
+def family(seed: int = 0) -> list[list[int]]:
+    """Sequences that share beginnings at two levels, one that is the beginning of others, a stranger, and a twin."""
+    rng = random.Random(seed)
+
+    def some(length: int) -> list[int]:
+        return [rng.randrange(61) for _ in range(length)]
+
+    stem = some(MIN_SHARED + 8)
+    deep = stem + some(MIN_SHARED)
+    return [stem + some(5), deep + some(7), deep + some(3), deep, stem + some(150), some(9), deep, stem + some(6)]
+
+
+def run(model, sequences, *, share: bool) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """States of each sequence, and the gradient of a loss in which each counts."""
+    states = hidden_states(model, sequences, share_prefix=share)
+    each = [
+        states.at([range(len(s)) if n == number else [] for n, s in enumerate(sequences)])
+        for number in range(len(sequences))
+    ]
+    generator = torch.Generator().manual_seed(0)
+    loss = sum((state * torch.randn(state.shape, generator=generator, dtype=state.dtype)).sum() for state in each)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return each, list(torch.autograd.grad(loss, parameters, allow_unused=True))
+
+
+def one_by_one(model, sequences) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """The same by transformers alone, a sequence at a time."""
+    each = [model.base_model(input_ids=torch.tensor([sequence])).last_hidden_state[0] for sequence in sequences]
+    generator = torch.Generator().manual_seed(0)
+    loss = sum((state * torch.randn(state.shape, generator=generator, dtype=state.dtype)).sum() for state in each)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return each, list(torch.autograd.grad(loss, parameters, allow_unused=True))
+
+
+def assert_same(found, expected, tolerance: float) -> None:
+    for state, wanted in zip(found[0], expected[0], strict=True):
+        torch.testing.assert_close(state, wanted, rtol=tolerance, atol=tolerance)
+    for gradient, wanted in zip(found[1], expected[1], strict=True):
+        if wanted is not None:
+            scale = max(1.0, wanted.abs().max().item())
+            torch.testing.assert_close(gradient, wanted, rtol=tolerance, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    # the same sums in another order: some hundred roundings of 1e-16, or of 6e-8
+    [(torch.float64, 1e-10), (torch.float32, 1e-5)],
+)
+@pytest.mark.parametrize("share", [True, False])
+def test_states_and_gradients_equal_those_of_single_sequences(dtype, tolerance, share):
+    model = tiny_llama(dtype=dtype)
+    expected = one_by_one(model, family())
+    assert_same(run(model, family(), share=share), expected, tolerance)
+    assert can_run_trees(model)
+
+
+def other_model(kind: str):
+    sizes = {
+        "vocab_size": 61,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+    }
+    config = {
+        "qwen3": lambda: Qwen3Config(**sizes),
+        "mistral": lambda: MistralConfig(**sizes, sliding_window=40),
+        "gemma3": lambda: Gemma3TextConfig(
+            **sizes,
+            sliding_window=32,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        ),
+    }[kind]()
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(config).eval()
+
+
+@pytest.mark.parametrize("kind", ["qwen3", "mistral", "gemma3"])
+def test_other_architectures_windows_included(kind):
+    model = other_model(kind)
+    expected = one_by_one(model, family())
+    assert can_run_trees(model)
+    assert_same(run(model, family(), share=True), expected, 1e-5)
+
+
+def test_gradient_checkpointing_changes_nothing():
+    model = tiny_llama(dtype=torch.float64)
+    expected = one_by_one(model, family())
+    assert can_run_trees(model)
+    model.gradient_checkpointing_enable()
+    model.train()  # the tiny model has no dropout
+    assert_same(run(model, family(), share=True), expected, 1e-10)
+
+
+def test_the_prefix_runs_once(monkeypatch):
+    sizes = []
+    real = tree_attention.backbone
+
+    def counting(model):
+        inner = real(model)
+
+        def forward(**arguments):
+            sizes.append(tuple(arguments["input_ids"].shape))
+            return inner(**arguments)
+
+        return forward
+
+    model = tiny_llama()
+    assert can_run_trees(model)
+    stem = list(range(MIN_SHARED))
+    monkeypatch.setattr(tree_attention, "can_run_trees", lambda _: True)
+    monkeypatch.setattr(tree_attention, "backbone", counting)
+    hidden_states(model, [[*stem, 20, 21], [*stem, 30]])
+    hidden_states(model, [[*stem, 20, 21], [*stem, 30]], share_prefix=False)
+    assert sizes == [(1, MIN_SHARED + 3), (1, 2 * MIN_SHARED + 3)]
+
+
+def test_generation_is_what_it_was():
+    model, same = tiny_llama(), tiny_llama()
+    prompt = torch.tensor([family()[0]])
+    expected = same.generate(prompt, max_new_tokens=8, do_sample=False, pad_token_id=0)
+    assert can_run_trees(model)
+    assert model.generate(prompt, max_new_tokens=8, do_sample=False, pad_token_id=0).tolist() == expected.tolist()
+
+
+def test_models_without_trees_run_one_by_one(monkeypatch):
+    """A model that pays no heed to the tree is found out, keeps its attention and gives the same numbers."""
+    model = tiny_llama(dtype=torch.float64)
+    expected = one_by_one(model, family())
+    real = tree_attention._attend
+
+    def heedless(*arguments, tree=None, **settings):  # noqa: ARG001
+        return real(*arguments[:4], None, **settings)
+
+    monkeypatch.setitem(tree_attention.AttentionInterface._global_mapping, "tltrain_tree", heedless)
+    assert not can_run_trees(model)
+    assert model.config._attn_implementation == "sdpa"
+    assert_same(run(model, family(), share=True), expected, 1e-10)
+
+
+def test_a_lora_model_is_looked_through():
+    from tltrain.engine.model import add_lora
+    from tltrain.engine.settings import LoraConfig
+
+    plain = tiny_llama()
+    everywhere = [range(len(sequence)) for sequence in family()]
+    expected = hidden_states(plain, family()).at(everywhere)
+    adapted = add_lora(plain, LoraConfig(rank=2))
+    before = hidden_states(adapted, family()).at(everywhere)
+    torch.testing.assert_close(before, expected)  # adapters start at zero
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.fill_(0.1)
+    assert not torch.allclose(hidden_states(adapted, family()).at(everywhere), expected)
+
+
+def test_the_attention_is_not_saved_with_the_model(tmp_path):
+    model = tiny_llama()
+    assert can_run_trees(model)
+    model.save_pretrained(tmp_path)
+    assert "tltrain" not in (tmp_path / "config.json").read_text()
