@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tltrain.audit.folding import fold_feedback, label_key
 from tltrain.audit.verdict import CallVerdict, VerdictLabel
+from tltrain.errors import DataError
+from tltrain.files import read_json_lines
 from tltrain.taxonomy import FeedbackKind
 from tltrain.types import Json
 
@@ -94,19 +97,34 @@ class Groups:
         return sorted(self._groups.values(), key=lambda group: (-group.count, group.tool, group.form))
 
 
-def read_group(row: Mapping[str, Json]) -> Group:
-    """A row of doubtful.jsonl as `to_json` made it.
+def read_groups(path: Path) -> list[Group]:
+    """Read doubtful.jsonl.
 
     Raises:
-        ValueError: a field is missing or of another type.
+        DataError: the file is missing, empty, or holds a row that is no group; names file and line.
     """
+    return [_read_group(row, f"{path}:{number}") for number, row in read_json_lines(path)]
+
+
+def _read_group(row: Mapping[str, Json] | DataError, where: str) -> Group:
+    if isinstance(row, DataError):
+        raise row
     key, tool, form, count = row.get("key"), row.get("tool"), row.get("form"), row.get("count")
     examples = row.get("examples")
-    if not (isinstance(key, str) and isinstance(tool, str) and isinstance(form, str) and isinstance(count, int)):
-        raise ValueError("key, tool, form or count is missing or of another type")
+    try:
+        kind = FeedbackKind(str(row.get("kind")))
+        if not (isinstance(key, str) and isinstance(tool, str) and isinstance(form, str) and isinstance(count, int)):
+            raise ValueError("key, tool, form or count is missing or of another type")
+    except ValueError as error:
+        raise DataError(f"{where}: {error}; make the file anew with `tltrain audit`") from None
     shown = [
-        Example(trajectory=str(one.get("trajectory")), call=0, tool=tool, feedback=str(one.get("feedback", "")))
+        Example(
+            trajectory=str(one.get("trajectory")),
+            call=int(str(one.get("call", 0))) if str(one.get("call", 0)).isdecimal() else 0,
+            tool=tool,
+            feedback=str(one.get("feedback", "")),
+        )
         for one in (examples if isinstance(examples, list) else ())
         if isinstance(one, dict)
     ]
-    return Group(key=key, kind=FeedbackKind(str(row.get("kind"))), tool=tool, form=form, count=count, examples=shown)
+    return Group(key=key, kind=kind, tool=tool, form=form, count=count, examples=shown)

@@ -8,20 +8,28 @@ import typer
 
 from tltrain.cli.failures import resumable
 from tltrain.cli.options import (
+    AnswersFile,
     AsJson,
     ConfigFile,
+    DataFormat,
     DryRun,
+    LabelsFile,
     Out,
     Overwrite,
     Resume,
     Seed,
     Settings,
+    Strict,
+    ToolsFile,
     check_inputs,
     choose_reuse,
 )
-from tltrain.cli.output import print_bars, print_config, print_facts, print_json, print_result
+from tltrain.cli.output import print_bars, print_config, print_facts, print_json, print_result, print_table
 from tltrain.cli.rows import print_rows
 from tltrain.errors import UsageError
+
+_MAX_ROWS = 20
+_MAX_GROUPS = 10
 
 if TYPE_CHECKING:
     from tltrain.generate.run import GenerateResult
@@ -76,13 +84,18 @@ def _print_made(result: "GenerateResult") -> None:
 def audit(
     data: Annotated[
         Path | None,
-        typer.Argument(metavar="DATA", help="Trajectories: JSON Lines of OpenAI chat messages with tools."),
+        typer.Argument(metavar="DATA", help="Trajectories, in any known format."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for verdicts.jsonl and summary.json.")] = None,
     feedback: Annotated[
         Path | None,
         typer.Option(help="Judge single feedbacks instead: JSON Lines of {id, tool, feedback}.", metavar="FILE"),
     ] = None,
+    format: DataFormat = None,
+    tools: ToolsFile = None,
+    answers: AnswersFile = None,
+    labels: LabelsFile = None,
+    strict: Strict = None,
     config: ConfigFile = None,
     settings: Settings = None,
     resume: Resume = False,
@@ -90,14 +103,19 @@ def audit(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Find the wrong calls in trajectories by their feedback.
+    """Find the wrong calls in trajectories.
 
-    Each call is ok, error, ambiguous or unanswered, with the kind of error, who is to blame, and the evidence.
+    Each call is ok, error, ambiguous or unanswered, with the kind of error, who is to blame, and the evidence: the
+    call against its tool's document, the feedback, and what the assistant does next.
+
+    tltrain audit rules lists the rules; preview DATA shows what changed settings would change; label OUT labels what
+    no rule can tell, by hand or by a judge.
     """
-    from tltrain.audit.run import AuditConfig
+    from tltrain.audit.config import AuditConfig
     from tltrain.config import load_config
 
-    resolved = load_config(AuditConfig, file=config, settings=settings or ())
+    flags = {"format": format, "tools": tools, "answers": answers, "labels": labels, "strict": strict}
+    resolved = load_config(AuditConfig, file=config, flags=flags, settings=settings or ())
     if dry_run:
         return print_config(resolved, {"data": data, "out": out, "feedback": feedback})
     if feedback is not None:
@@ -111,7 +129,8 @@ def audit(
         raise UsageError("audit needs DATA and --out DIR, or --feedback FILE; see tltrain audit --help")
     from tltrain.data_stages import audit as work
 
-    check_inputs(data=data)
+    if not data.is_dir():
+        check_inputs(data=data)
     reuse = choose_reuse(resume=resume, overwrite=overwrite)
     with resumable(out):
         result = work(resolved, data=data, out=out, reuse=reuse)
@@ -123,10 +142,44 @@ def _print_summary(summary: Any, verdicts: Path) -> None:
     if summary["kinds"]:
         print_bars("kinds of errors", summary["kinds"])
         print_bars("who is to blame", summary["blames"])
-    facts = {f"blocked by policy {policy}": count for policy, count in summary["blocked"].items()}
+    _print_tables(summary)
+    facts: dict[str, object] = {}
     for name in ("precision", "recall", "num_silent"):
         if summary["truth"]:
             facts[f"against the truth: {name}"] = summary["truth"][name]
     if summary["num_bad_rows"]:
         facts["bad rows"] = f"{summary['num_bad_rows']}, listed in {verdicts.parent / 'quarantine.jsonl'}"
+    if summary["num_doubtful_groups"]:
+        facts["feedback that no rule can tell"] = verdicts.parent / "doubtful.jsonl"
     print_facts(facts | {"verdicts": verdicts})
+
+
+def _print_tables(summary: Any) -> None:
+    """Errors by all that is known of them, error rates, masks, and what no rule could tell."""
+    if summary["errors"]:
+        columns = ("kind", "blame", "tool", "source", "num_calls")
+        rows = [[row[column] for column in columns] for row in summary["errors"]]
+        print_table((*columns[:-1], "errors"), rows[:_MAX_ROWS], title="errors")
+        _say_rest(len(rows))
+        names = ("num_calls", "num_errors", "num_ambiguous")
+        rates = [
+            [source, *(counts[name] for name in names), f"{100 * counts['error_rate']:.1f}%"]
+            for source, counts in summary["sources"].items()
+        ]
+        print_table(("source", "calls", "errors", "ambiguous", "error rate"), rates[:_MAX_ROWS])
+        _say_rest(len(rates))
+    masks = [
+        [policy, counts["num_calls"], counts["num_turns"], counts["num_trajectories"]]
+        for policy, counts in summary["masks"].items()
+    ]
+    print_table(("policy", "calls blocked", "turns fully blocked", "trajectories touched"), masks)
+    if summary["doubtful"]:
+        doubtful = [[row["count"], row["kind"], row["tool"], row["form"][:90]] for row in summary["doubtful"]]
+        print_table(("times", "is", "tool", "feedback"), doubtful[:_MAX_GROUPS], title="what no rule can tell")
+        if summary["num_doubtful_groups"] > _MAX_GROUPS:
+            print(f"... and {summary['num_doubtful_groups'] - _MAX_GROUPS:,} more groups")
+
+
+def _say_rest(number: int) -> None:
+    if number > _MAX_ROWS:
+        print(f"... and {number - _MAX_ROWS:,} more rows in summary.json")

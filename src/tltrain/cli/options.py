@@ -36,6 +36,22 @@ Verdicts: TypeAlias = Annotated[
     Path | None,
     typer.Option("--verdicts", help="verdicts.jsonl of `tltrain audit`; without it the data is audited on the way."),
 ]
+DataFormat: TypeAlias = Annotated[
+    str | None, typer.Option("--format", help="Name of the data's format; found out from the file by default.")
+]
+ToolsFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--tools", metavar="FILE", help="Tool documents, for data that carries none.")
+]
+AnswersFile: TypeAlias = Annotated[
+    Path | None, typer.Option("--answers", metavar="FILE", help="Right calls, for data of questions alone.")
+]
+Strict: TypeAlias = Annotated[
+    bool | None, typer.Option("--strict", help="Stop at the first row that cannot be read.", show_default=False)
+]
+LabelsFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--labels", metavar="FILE", help="Labels of feedback that no rule can tell; see `audit label`."),
+]
 EMBEDDED = "smollm2-135m-instruct"
 
 
