@@ -4,16 +4,17 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from tltrain.cli import data_verbs, file_verbs, measuring_verbs, run_verbs, training_verbs
+from tltrain.cli import audit_verbs, data_verbs, file_verbs, measuring_verbs, run_verbs, training_verbs
 from tltrain.cli.failures import FAILED, WRONG_USAGE, report_failure
 
-_EXAMPLES: tuple[tuple[str, Callable[..., None], str], ...] = (
+_EXAMPLES: tuple[tuple[str, Callable[..., None] | typer.Typer, str], ...] = (
     ("generate", data_verbs.generate, "tltrain generate --out data --num-train 500 --num-test 100"),
-    ("audit", data_verbs.audit, "tltrain audit data/train.jsonl --out audit"),
+    ("audit", audit_verbs.GROUP, "tltrain audit data/train.jsonl --out audit"),
     ("sft", training_verbs.sft, "tltrain sft data/train.jsonl --verdicts audit/verdicts.jsonl --out sft"),
     ("ppo", training_verbs.ppo, "tltrain ppo data/train.jsonl --model sft/model --out ppo"),
     ("eval", measuring_verbs.evaluate, "tltrain eval data/test.jsonl --model ppo/model --out eval --max-cases 200"),
@@ -24,20 +25,33 @@ _EXAMPLES: tuple[tuple[str, Callable[..., None], str], ...] = (
 )
 
 
+class _Ordered(TyperGroup):
+    """Lists its verbs in pipeline order, groups of verbs among them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names of the verbs."""
+        order = [name for name, _, _ in _EXAMPLES]
+        return sorted(super().list_commands(ctx), key=lambda name: order.index(name) if name in order else len(order))
+
+
 def _build() -> typer.Typer:
-    app = _group("Train a language model to call tools well.")
+    app = _group("Train a language model to call tools well.", cls=_Ordered)
     app.callback()(_root)
     for name, verb, example in _EXAMPLES:
-        app.command(name, epilog=f"Example: {example}")(verb)
+        if isinstance(verb, typer.Typer):
+            app.add_typer(verb, name=name)
+        else:
+            app.command(name, epilog=f"Example: {example}")(verb)
     reward = _group("Rewards for plain files.")
     reward.command("score", epilog="Example: tltrain reward score calls.jsonl --json")(file_verbs.score)
     app.add_typer(reward, name="reward")
     return app
 
 
-def _group(text: str) -> typer.Typer:
+def _group(text: str, cls: type[TyperGroup] = TyperGroup) -> typer.Typer:
     # Plain help: programs read it too, and rich would take a third of the start.
     return typer.Typer(
+        cls=cls,
         help=text,
         no_args_is_help=True,
         add_completion=False,
