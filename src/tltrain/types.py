@@ -150,6 +150,20 @@ def iterate_calls(trajectory: Trajectory) -> Iterator[CallStep]:
             number += 1
 
 
+def call_weight(message: Message, position: int) -> float | None:
+    """The loss weight that the file gives one call of a message: its own span's, or the message's; None: none."""
+    spans = [span.weight for span in message.spans if span.field == f"tool_calls[{position}]"]
+    return spans[-1] if spans else message.weight
+
+
+def masked_calls(trajectory: Trajectory) -> frozenset[int]:
+    """Numbers of the calls that the file itself keeps from teaching, as `iterate_calls` counts."""
+    steps = iterate_calls(trajectory)
+    return frozenset(
+        step.number for step in steps if call_weight(trajectory.messages[step.message], step.position) == 0
+    )
+
+
 def _answers_to(calls: tuple[AnyCall, ...], following: tuple[Message, ...]) -> list[str | None]:
     replies: list[Message] = []
     for message in following:

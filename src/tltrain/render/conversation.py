@@ -7,6 +7,7 @@ from weakref import WeakKeyDictionary
 
 from tltrain.errors import DataError, ModelError
 from tltrain.render.calls import find_calls
+from tltrain.render.carried import carried_factors
 from tltrain.render.chat import chat_message, chat_text, chat_tool
 from tltrain.render.name_paths import NamePaths, written_name
 from tltrain.render.rendered import RenderedCall, RenderedParameter, RenderedTrajectory, RenderedTurn, TurnKind
@@ -14,7 +15,7 @@ from tltrain.render.tokens import TokenizedText, TokenSpan, tokenize
 from tltrain.render.turns import TurnText, find_turns
 from tltrain.render.weights import KeyTokenWeighting
 from tltrain.syntax import CallSpans, CallSyntax, Span
-from tltrain.types import MalformedCall, Message, Tool, Trajectory
+from tltrain.types import MalformedCall, Message, Tool, Trajectory, masked_calls
 
 __all__ = [
     "RenderedCall",
@@ -59,7 +60,7 @@ def render(
 
     Trained are the assistant's turns. A blocked call's tokens weigh 0, and so do the blanks that lead to it; a turn
     whose calls are all blocked weighs 0 as a whole. A call that cannot be read is always blocked. A token that stands
-    in a blocked call and also outside it weighs 0.
+    in a blocked call and also outside it weighs 0. Weights that the file carries are factors on top.
 
     Args:
         trajectory: what to render.
@@ -109,6 +110,7 @@ def _render(
     text, turn_texts = find_turns(tokenizer, [chat_message(message, syntax) for message in trajectory.messages], tools)
     tokens = tokenize(tokenizer, text)
     facts = _facts_of(tokenizer)
+    masked = masked_calls(trajectory)
     names = [written_name(syntax.name, tool.name) for tool in trajectory.tools]
     turns: list[RenderedTurn] = []
     calls: list[RenderedCall] = []
@@ -120,14 +122,15 @@ def _render(
         for call, spans in zip(message.calls, find_calls(text, body, message, syntax), strict=True):
             number = len(calls) + len(own_calls)
             key_positions = facts.paths.key_positions(tokenizer, tokens, spans.name, names) if spans.name else ()
-            is_blocked = number in blocked or isinstance(call, MalformedCall)
+            is_blocked = number in blocked or number in masked or isinstance(call, MalformedCall)
             own_calls.append(_place_call(number, spans, tokens, key_positions, weighting, is_blocked))
         calls += own_calls
         turns.append(
             RenderedTurn(message=turn_text.message, start=span.start, end=span.end, kind=_kind_of_turn(own_calls))
         )
     _check_blocked(blocked, len(calls))
-    weights = _weigh_tokens(tokens, turns, calls)
+    carried = carried_factors(trajectory, tokens, turns, calls)
+    weights = [weight * factor for weight, factor in zip(_weigh_tokens(tokens, turns, calls), carried, strict=True)]
     length = _kept_length(weights, turns, calls, max_length)
     return RenderedTrajectory(
         id=trajectory.id,
@@ -216,7 +219,9 @@ def _kept_length(
     """How many tokens of the sequence are kept."""
     needed = max((position + 1 for position, weight in enumerate(weights) if weight > 0), default=0)
     if needed == 0:
-        why = f"all {len(calls)} calls are blocked" if turns else "it has no message of the assistant"
+        why = "it has no message of the assistant"
+        if turns:
+            why = f"all {len(calls)} calls are blocked" if calls else "the file's own weights of all its messages are 0"
         raise DataError(f"nothing to train on: {why}; leave the row out, or audit it with another policy")
     if max_length is None or len(weights) <= max_length:
         return len(weights)

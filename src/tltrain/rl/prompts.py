@@ -9,7 +9,7 @@ from typing import Any
 from tltrain.errors import DataError
 from tltrain.render.conversation import render_prompt
 from tltrain.syntax import CallSyntax
-from tltrain.types import CallStep, Message, Tool, ToolCall, Trajectory, iterate_calls
+from tltrain.types import CallStep, Message, Tool, ToolCall, Trajectory, iterate_calls, masked_calls
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +59,7 @@ def make_prompts(
         trajectories: where from.
         tokenizer: with a chat template that knows tools.
         syntax: how that template writes calls.
-        blocked: numbers of the calls that are wrong, by trajectory id.
+        blocked: numbers of the calls that are wrong, by trajectory id; those that the file masks come on top.
         max_length: most tokens of a prompt; longer ones are set aside.
         max_prompts: how many to make at most, chosen at random,
         seed: by this number.
@@ -68,7 +68,7 @@ def make_prompts(
     candidates = [
         (trajectory, step)
         for trajectory in trajectories
-        for step in _right_calls(trajectory, blocked.get(trajectory.id, frozenset()), left_out)
+        for step in _right_calls(trajectory, blocked.get(trajectory.id, frozenset()) | masked_calls(trajectory), left_out)
     ]
     order = list(range(len(candidates)))
     if max_prompts is not None and max_prompts < len(order):
