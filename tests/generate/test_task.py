@@ -4,14 +4,25 @@ import json
 from collections import Counter
 
 import pytest
+from pydantic import ValidationError
 
 from tltrain.envs.sandbox import KITS
 from tltrain.envs.sandbox.environment import ErrorStyle
 from tltrain.errors import DataError, UsageError
 from tltrain.generate.choose import choose_tasks
-from tltrain.generate.task import Task, advance, query_of, run_gold, start, task_from_provenance, task_provenance
+from tltrain.generate.config import GenerateConfig
+from tltrain.generate.task import (
+    Task,
+    advance,
+    needed_tools,
+    query_of,
+    run_gold,
+    start,
+    task_from_provenance,
+    task_provenance,
+)
 from tltrain.generate.templates import TEMPLATES
-from tltrain.generate.toolsets import choose_toolset, split_kits
+from tltrain.generate.toolsets import choose_toolset, owner_of, split_kits
 from tltrain.types import ToolCall
 
 MOVE = Task(kit="calendar", template="move_by_title", seed=12, toolset=choose_toolset("calendar", 2, tuple(KITS), 0))
@@ -151,3 +162,32 @@ def test_more_tasks_than_there_are_is_refused(monkeypatch):
         monkeypatch.delitem(TEMPLATES, key)
     with pytest.raises(UsageError, match=r"500 tasks asked of the kits database, which have about \d+ different ones"):
         choose_tasks(("database",), 500, seed=0, toolsets_per_kit=1)
+
+
+def test_short_lists_show_siblings_and_get_only_tasks_that_they_can_do():
+    kits = tuple(KITS)
+    tasks = choose_tasks(kits, 120, seed=0, toolsets_per_kit=4, kit_tools=(3, 4))
+    sizes = set()
+    for task in tasks:
+        own = [name for name in task.toolset.names if owner_of(name) == task.kit]
+        sizes.add(len(own))
+        assert needed_tools(task.kit, task.template, task.seed) <= set(own)
+        run = start(task)  # the plan goes through with the tools on offer
+        step = advance(run.plan)
+        while isinstance(step, ToolCall):
+            feedback = run.sandbox.execute(step)
+            assert feedback.error is None
+            step = advance(run.plan, feedback.value)
+    assert sizes == {3, 4}
+    for kit in kits:
+        names = [tool.name for tool in KITS[kit].tools()]
+        verbs = [name.split("_")[0] for name in names]
+        shown = choose_toolset(kit, 0, kits, 0, kit_tools=(3, 3)).names
+        if len(set(verbs)) < len(verbs):
+            assert len({name.split("_")[0] for name in shown}) < len(shown)
+
+
+@pytest.mark.parametrize("wrong", [(1, 3), (4, 3)])
+def test_sizes_of_lists_are_checked(wrong):
+    with pytest.raises(ValidationError, match=r"kit_tools=.*give the fewest"):
+        GenerateConfig(kit_tools=wrong)

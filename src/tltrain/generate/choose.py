@@ -4,12 +4,15 @@ import random
 from collections.abc import Iterator, Sequence
 
 from tltrain.errors import UsageError
-from tltrain.generate.task import Task, query_of
+from tltrain.generate.task import Task, needed_tools, query_of
 from tltrain.generate.templates import TEMPLATES
 from tltrain.generate.toolsets import Toolset, choose_toolset
 
 _MAX_DRAWS = 60
 """Draws of a seed until a template counts as used up for its toolset: all its queries have been asked."""
+_MAX_UNFIT = 3
+"""Draws that need a tool that the toolset does not show, until the template counts as unfit for it: most templates
+need the same tools whatever the seed."""
 
 
 def choose_tasks(
@@ -19,6 +22,7 @@ def choose_tasks(
     seed: int,
     toolsets_per_kit: int,
     renamed_share: float = 0.0,
+    kit_tools: tuple[int, int] | None = None,
     avoid: frozenset[str] = frozenset(),
 ) -> list[Task]:
     """Choose tasks kit by kit in turn, and within a kit pair by pair of template and toolset.
@@ -29,6 +33,7 @@ def choose_tasks(
         seed: of the whole data set.
         toolsets_per_kit: number of different tool lists of each kit.
         renamed_share: see `choose_toolset`.
+        kit_tools: see `choose_toolset`; a task whose plan needs a tool that a list does not show is not drawn for it.
         avoid: queries that no task may ask.
 
     Returns:
@@ -39,7 +44,8 @@ def choose_tasks(
     """
     toolsets = {
         kit: [
-            choose_toolset(kit, number, kits, seed, renamed_share=renamed_share) for number in range(toolsets_per_kit)
+            choose_toolset(kit, number, kits, seed, renamed_share=renamed_share, kit_tools=kit_tools)
+            for number in range(toolsets_per_kit)
         ]
         for kit in kits
     }
@@ -88,10 +94,17 @@ def _draw(
     asked: set[tuple[str, Toolset]],
 ) -> Task | None:
     """A task of the template with a query that is new for the toolset; None if none turns up."""
+    num_unfit = 0
     for _ in range(_MAX_DRAWS):
         task = Task(kit=kit, template=template, seed=rng.getrandbits(31), toolset=toolset)
         query = query_of(task)
-        if query not in avoid and (query, toolset) not in asked:
-            asked.add((query, toolset))
-            return task
+        if query in avoid or (query, toolset) in asked:
+            continue
+        if not needed_tools(kit, template, task.seed) <= set(toolset.names):
+            num_unfit += 1
+            if num_unfit == _MAX_UNFIT:
+                return None
+            continue
+        asked.add((query, toolset))
+        return task
     return None

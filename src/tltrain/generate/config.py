@@ -55,6 +55,9 @@ class GenerateConfig(BaseModel):
     train_kits: tuple[str, ...] | None = None
     """Kits to train on; None: all that are not for testing."""
     test_kits: tuple[str, ...] = ("shop", "devices", "notes")
+    kit_tools: tuple[int, int] | None = None
+    """Fewest and most tools of its kit that a list shows, beside up to 2 of other kits; tasks come to lists that show
+    all they need. None: all tools of the kit."""
     toolsets_per_kit: int = Field(default=3, ge=1)
     """Different tool lists of each kit; few, because trajectories of one list share their longest prefix."""
     renamed_share: float = Field(default=0.5, ge=0, le=1)
@@ -62,6 +65,14 @@ class GenerateConfig(BaseModel):
     styles: tuple[ErrorStyle, ...] = Field(default=tuple(ErrorStyle), min_length=1)
     """Wordings of errors, drawn for each trajectory."""
     teacher: Annotated[ScriptedSettings | EndpointSettings, Field(discriminator="kind")] = ScriptedSettings()
+
+    @model_validator(mode="after")
+    def _check_kit_tools(self) -> Self:
+        if self.kit_tools is not None and not 2 <= self.kit_tools[0] <= self.kit_tools[1]:
+            raise ValueError(
+                f"kit_tools={list(self.kit_tools)}: give the fewest (2 or more), then the most, as in [3, 5]"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_kits(self) -> Self:

@@ -86,7 +86,9 @@ def generate(config: GenerateConfig, out: Path, *, progress: Progress | None = N
 def plan_jobs(config: GenerateConfig) -> tuple[list[Job], list[Job]]:
     """The training and the test trajectories to make, in order; no query occurs on both sides."""
     split = split_kits(config.test_kits, config.train_kits)
-    choose = partial(choose_tasks, seed=config.seed, toolsets_per_kit=config.toolsets_per_kit)
+    choose = partial(
+        choose_tasks, seed=config.seed, toolsets_per_kit=config.toolsets_per_kit, kit_tools=config.kit_tools
+    )
     train = choose(split.train, config.num_train, renamed_share=config.renamed_share)
     asked = frozenset(query_of(task) for task in train)
     test = choose(split.test, config.num_test, avoid=asked)

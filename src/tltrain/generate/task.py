@@ -3,6 +3,7 @@
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 
 import tltrain.generate.tasks  # noqa: F401 - registers the templates
 from tltrain.envs.sandbox import KITS
@@ -114,6 +115,14 @@ def run_gold(task: Task) -> GoldRun:
         assert feedback.error is None, f"{task}: its own plan fails at {step}: {feedback.text}"
         step = advance(started.plan, feedback.value)
     return GoldRun(calls=tuple(calls), answer=step, snapshot=started.sandbox.snapshot())
+
+
+@cache
+def needed_tools(kit: str, template: str, seed: int) -> frozenset[str]:
+    """The kit's own names of the tools that a task's plan calls."""
+    everything = Toolset(0, tuple(tool.name for tool in KITS[kit].tools()))
+    task = Task(kit=kit, template=template, seed=seed, toolset=everything)
+    return frozenset(call.name for call in run_gold(task).calls)
 
 
 def task_provenance(task: Task) -> dict[str, Json]:

@@ -61,8 +61,16 @@ class Toolset:
         return dict(zip(self.names, self.shown_as, strict=True)) if self.shown_as else {}
 
 
-def choose_toolset(kit: str, number: int, kits: Sequence[str], seed: int, *, renamed_share: float = 0.0) -> Toolset:
-    """All tools of the kit and 0, 1 or 2 distractors (0 for number 0, 1 for 1, 2 for 2, 0 for 3, ...), shuffled.
+def choose_toolset(
+    kit: str,
+    number: int,
+    kits: Sequence[str],
+    seed: int,
+    *,
+    renamed_share: float = 0.0,
+    kit_tools: tuple[int, int] | None = None,
+) -> Toolset:
+    """Tools of the kit and 0, 1 or 2 distractors (0 for number 0, 1 for 1, 2 for 2, 0 for 3, ...), shuffled.
 
     Args:
         kit: name of the kit that the task is about.
@@ -70,9 +78,12 @@ def choose_toolset(kit: str, number: int, kits: Sequence[str], seed: int, *, ren
         kits: names of the kits of the same side of the split, the only source of distractors.
         seed: of the whole data set.
         renamed_share: share of the toolsets of each kit whose tools go by other names, spread evenly over the numbers.
+        kit_tools: fewest and most tools of the kit, two with similar names among them; None: all.
     """
     rng = random.Random(f"toolset:{seed}:{kit}:{number}")
     names = [tool.name for tool in KITS[kit].tools()]
+    if kit_tools is not None:
+        names = _some_with_siblings(names, rng.randint(*kit_tools), rng)
     strangers = [tool.name for other in sorted(kits) if other != kit for tool in KITS[other].tools()]
     num_distractors = min(number % (_MAX_DISTRACTORS + 1), len(strangers))
     names += rng.sample(strangers, num_distractors)
@@ -80,6 +91,16 @@ def choose_toolset(kit: str, number: int, kits: Sequence[str], seed: int, *, ren
     # the count of renamed toolsets steps up at this number
     is_renamed = math.floor((number + 1) * renamed_share) > math.floor(number * renamed_share)
     return Toolset(number, tuple(names), rename_tools(names, rng) if is_renamed else ())
+
+
+def _some_with_siblings(names: Sequence[str], number: int, rng: random.Random) -> list[str]:
+    """So many of the names, two that begin with the same word among them where there are any."""
+    siblings = [name for name in names if sum(other.split("_")[0] == name.split("_")[0] for other in names) > 1]
+    first = rng.choice(siblings or names)
+    others = [name for name in siblings if name != first and name.split("_")[0] == first.split("_")[0]]
+    chosen = [first, *(rng.sample(others, 1) if others else [])]
+    rest = [name for name in names if name not in chosen]
+    return chosen + rng.sample(rest, max(0, min(number - len(chosen), len(rest))))
 
 
 def owner_of(tool: str) -> str:
