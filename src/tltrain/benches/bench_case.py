@@ -19,6 +19,8 @@ class BenchCase:
     """Alternatives, each the calls of one right answer; empty where no answer is listed."""
     groups: Mapping[str, str] = field(default_factory=dict)
     """Breakdowns that the case counts in, such as {"level": "heavy", "scenario": "TG"}."""
+    cluster: str = ""
+    """Cases of one cluster are alike, such as those of one query, and are resampled together; empty: a case alone."""
     source: Any = None
     """What the set's own rules need beside the gold answers."""
 
@@ -49,10 +51,17 @@ class Verdict:
 class Bench(Protocol):
     """A test set of single answers. Neither method needs a model."""
 
-    name: str
-    """What `--bench` takes."""
-    notes: Sequence[str]
-    """What a reader must know about its numbers, a sentence each."""
+    @property
+    def name(self) -> str:
+        """What `--bench` takes."""
+
+    @property
+    def headline(self) -> str:
+        """The breakdown by which the set is reported; empty: as a whole."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a reader must know about its numbers, a sentence each."""
 
     def load(self) -> list[BenchCase]:
         """All cases, in the order of the files.

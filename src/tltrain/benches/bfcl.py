@@ -37,6 +37,7 @@ class Bfcl:
     """
 
     name = "bfcl"
+    headline = "category"
 
     def __init__(self, data: DataFolder, *, parts: Sequence[str] = ("exec",), first_call: bool = False):
         self.categories = expand_parts(parts)

@@ -95,7 +95,8 @@ def _read_case(row: Mapping[str, Any], answer: Mapping[str, Any] | None, categor
     part = next(part for part, categories in PARTS.items() if category in categories)
     return BenchCase(
         id=row["id"],
-        request=Request(tools, messages),
+        # one call too many is an error, but where none is wanted the first one settles it
+        request=Request(tools, messages, one_call="irrelevance" in category),
         gold=golds,
         groups={"part": part, "category": category},
         source=BfclSource(category=category, functions=functions, wanted=wanted),

@@ -18,6 +18,7 @@ class Journal:
     A later journal on the same file gives the kept replies back, so that whatever is computed from replies can simply
     be computed again. A chunk that was interrupted is asked again as a whole: what a model writes may depend, by
     rounding, on the company in a batch. A request that was answered before, in any company, gets the same reply.
+    Replies that failed are not kept, so that a later journal asks for them again.
 
     Args:
         path: JSON Lines; made where it does not exist.
@@ -38,7 +39,7 @@ class Journal:
 
     def answer(self, requests: Sequence[Request], told: Callable[[int], None] | None = None) -> list[Reply]:
         """See `Policy.answer`."""
-        texts = [f"{request.tools!r}\n{request.messages!r}" for request in requests]
+        texts = [_text(request) for request in requests]
         new = {text: request for text, request in zip(texts, requests, strict=True) if _key(text) not in self._kept}
         order = sorted(new)
         num_known = len(requests) - len(new)
@@ -57,7 +58,12 @@ class Journal:
     def _keep(self, texts: Sequence[str], replies: Sequence[Reply]) -> None:
         found = {_key(text): reply for text, reply in zip(texts, replies, strict=True)}
         self._kept |= found
-        self._writer.write({key: asdict(reply) for key, reply in found.items()})
+        self._writer.write({key: asdict(reply) for key, reply in found.items() if reply.stop is not Stop.FAILED})
+
+
+def _text(request: Request) -> str:
+    text = f"{request.tools!r}\n{request.messages!r}"
+    return text if request.one_call else f"{text}\nseveral calls"
 
 
 def _key(text: str) -> str:

@@ -1,6 +1,6 @@
 """A model in this process as the one who is tested; it answers greedily."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,14 +11,15 @@ from tltrain.errors import DataError
 from tltrain.render.conversation import render_prompt
 from tltrain.render.template import ensure_tool_template
 from tltrain.rollout.sampler import Completion, SamplingConfig, sample
-from tltrain.syntax import get_syntax
+from tltrain.syntax import CallSyntax, get_syntax
 
 
 class ModelPolicy:
-    """See `Policy`. A reply ends at the end-of-turn token, or once a call is complete.
+    """See `Policy`. A reply ends at the end-of-turn token, or, where one call is wanted, once a call is complete.
 
     Args:
         model: see `load_model`.
+        syntax: in which calls are written, where the prompts themselves say so; by default that of the chat template.
         max_new_tokens: of one reply.
         batch_size: prompts that run together.
         precision: dtype of the weights.
@@ -28,30 +29,46 @@ class ModelPolicy:
     """
 
     def __init__(
-        self, model: str | Path, *, max_new_tokens: int, batch_size: int, precision: Literal["float32", "bfloat16"]
+        self,
+        model: str | Path,
+        *,
+        max_new_tokens: int,
+        batch_size: int,
+        precision: Literal["float32", "bfloat16"],
+        syntax: CallSyntax | None = None,
     ):
         loaded = load_model(model, dtype=precision)
         self._model = loaded.model.to(pick_device())
         self._tokenizer = loaded.tokenizer
         self._sampling = SamplingConfig(max_new_tokens=max_new_tokens, temperature=0, batch_size=batch_size)
-        self.syntax = get_syntax(ensure_tool_template(self._tokenizer))
+        own = get_syntax(ensure_tool_template(self._tokenizer))
+        self.syntax = syntax or own
 
     def answer(self, requests: Sequence[Request], told: Callable[[int], None] | None = None) -> list[Reply]:
         """See `Policy.answer`."""
         prompts = [self._write_prompt(request) for request in requests]
-        fitting = {
-            index: prompt for index, prompt in enumerate(prompts) if isinstance(prompt, list) and self._has_room(prompt)
-        }
+        found: dict[int, Completion] = {}
+        for one_call in (True, False):
+            fitting = {
+                index: prompt
+                for index, prompt in enumerate(prompts)
+                if requests[index].one_call is one_call and isinstance(prompt, list) and self._has_room(prompt)
+            }
+            found |= self._sample(fitting, one_call=one_call, told=told, num_done=len(found))
+        return [self._reply(prompt, found.get(index)) for index, prompt in enumerate(prompts)]
+
+    def _sample(
+        self, prompts: Mapping[int, list[int]], *, one_call: bool, told: Callable[[int], None] | None, num_done: int
+    ) -> dict[int, Completion]:
         completions = sample(
             self._model,
             self._tokenizer,
-            list(fitting.values()),
+            list(prompts.values()),
             self._sampling,
-            is_complete=self.syntax.looks_complete,
-            progress=(lambda done, _: told(done)) if told else None,
+            is_complete=self.syntax.looks_complete if one_call else None,
+            progress=(lambda done, _: told(num_done + done)) if told else None,
         )
-        found = dict(zip(fitting, completions, strict=True))
-        return [self._reply(prompt, found.get(index)) for index, prompt in enumerate(prompts)]
+        return dict(zip(prompts, completions, strict=True))
 
     def _write_prompt(self, request: Request) -> list[int] | DataError:
         try:

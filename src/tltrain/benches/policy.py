@@ -15,6 +15,8 @@ class Request:
 
     tools: tuple[Tool, ...]
     messages: tuple[Message, ...]
+    one_call: bool = True
+    """One call is all that is wanted, so a reply may end once it is complete."""
 
 
 class Stop(StrEnum):
@@ -28,6 +30,8 @@ class Stop(StrEnum):
     """Nothing was written: the prompt leaves no room for a reply in the model's context."""
     UNWRITABLE = "unwritable"
     """Nothing was asked: the model's chat template cannot write the conversation; `Reply.note` says why."""
+    FAILED = "failed"
+    """An endpoint gave no usable reply after all retries; `Reply.note` says why."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

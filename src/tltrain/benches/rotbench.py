@@ -55,6 +55,7 @@ class RoTBench:
     """
 
     name = "rotbench"
+    headline = "level"
     notes = (
         "TS, PI, CF as the released script counts them, bugs included: calls without arguments are wrong, so right "
         "answers alone reach 92.38 (heavy 95.24).",
@@ -146,6 +147,7 @@ def _read_case(entry: Any, level: str, index: int, style: PromptStyle) -> BenchC
             "perturbation": f"{level}: {_perturbed(level, index)}",
             "scenario": f"{level}: {entry['scenario']}",
         },
+        cluster=str(index % NUM_QUERIES),
         source=_Source(tuple(gold), tuple(tool.name for tool in tools), tools),
     )
 

@@ -17,6 +17,7 @@ from tltrain.benches.journal import Journal
 from tltrain.benches.policy import Policy, Stop
 from tltrain.benches.scores import Scores, score_episodes, score_single_turn
 from tltrain.benches.single_turn import CaseRow, SingleTurnCase, find_cases, wrong_calls
+from tltrain.engine.settings import Precision
 from tltrain.errors import DataError
 from tltrain.files import JsonLinesWriter, encode_line, write_json_atomic, write_text_atomic
 from tltrain.formats.read import read_trajectories
@@ -82,7 +83,7 @@ def evaluate(
     test_set = _choose(config, data=data, verdicts=verdicts, out=out)
     precision = None
     if policy is None:
-        precision = _settle_precision(config, out)
+        precision = settle_precision(config.precision, out)
         policy = _load(config, model, precision)
     journal = Journal(out / "replies.jsonl", policy, chunk_size=_CHUNK_BATCHES * config.batch_size)
     with closing(journal):
@@ -128,14 +129,14 @@ def _choose(config: EvalConfig, *, data: Path, verdicts: Path | None, out: Path)
     )
 
 
-def _settle_precision(config: EvalConfig, out: Path) -> Literal["float32", "bfloat16"]:
+def settle_precision(wanted: Precision, out: Path) -> Literal["float32", "bfloat16"]:
     """The number format of this stage. "auto" measures the machine, so its outcome is kept for a resumed run."""
     from tltrain.engine.device import pick_device
     from tltrain.engine.precision import resolve_precision
 
     path = out / "precision.json"
     if not path.is_file():
-        write_json_atomic(path, {"precision": resolve_precision(config.precision, pick_device().type)})
+        write_json_atomic(path, {"precision": resolve_precision(wanted, pick_device().type)})
     settled: Literal["float32", "bfloat16"] = json.loads(path.read_text(encoding="utf-8"))["precision"]
     return settled
 

@@ -6,22 +6,20 @@ A score over nothing is None with n 0, never a number.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from tltrain.benches.config import EvalConfig
 from tltrain.benches.episodes import EpisodeRow
 from tltrain.benches.policy import Stop
+from tltrain.benches.row_file import read_rows
 from tltrain.benches.single_turn import CaseRow
 from tltrain.benches.statistics import ratio_interval
 from tltrain.errors import DataError
-from tltrain.files import read_json_lines
 from tltrain.formats.read import read_trajectories
 from tltrain.syntax import get_syntax
 from tltrain.types import ToolCall, Trajectory, iterate_calls
-
-Row = TypeVar("Row", CaseRow, EpisodeRow)
 
 
 class _Record(BaseModel):
@@ -250,7 +248,7 @@ def read_cases(path: Path) -> list[CaseRow]:
     Raises:
         DataError: the file is missing, empty or holds a row that is no case; names file, line and field.
     """
-    return _read_rows(path, CaseRow)
+    return read_rows(path, CaseRow)
 
 
 def read_episodes(path: Path) -> list[EpisodeRow]:
@@ -259,23 +257,7 @@ def read_episodes(path: Path) -> list[EpisodeRow]:
     Raises:
         DataError: as for `read_cases`.
     """
-    return _read_rows(path, EpisodeRow)
-
-
-def _read_rows(path: Path, kind: type[Row]) -> list[Row]:
-    rows: list[Row] = []
-    for number, value in read_json_lines(path):
-        if isinstance(value, DataError):
-            raise value
-        try:
-            rows.append(kind.model_validate(value))
-        except ValidationError as error:
-            first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"])
-            raise DataError(
-                f"{path}:{number}: {field}: {first['msg']}; make the file anew with `tltrain eval`"
-            ) from None
-    return rows
+    return read_rows(path, EpisodeRow)
 
 
 def _case_share(rows: Iterable[CaseRow], test: Callable[[CaseRow], bool | None], config: EvalConfig) -> Score:

@@ -41,6 +41,7 @@ class ToolAlpaca:
     """
 
     name = "toolalpaca"
+    headline = ""
 
     def __init__(self, data: DataFolder, *, openapi: bool = False):
         self._data, self._openapi = data, openapi
@@ -109,7 +110,7 @@ def _read_api(api: Any, *, openapi: bool) -> list[BenchCase]:
         cases.append(
             BenchCase(
                 id=f"{api['Name']}/{index}",
-                request=Request(tuple(tools), (Message(role=Role.USER, content=instruction),)),
+                request=Request(tuple(tools), (Message(role=Role.USER, content=instruction),), one_call=False),
                 gold=(gold,),
                 groups={"api": api["Name"], "steps": "one step" if len(gold) == 1 else "several steps"},
             )

@@ -7,7 +7,7 @@ come from the call alone, and VA depends on made-up answers.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -61,6 +61,8 @@ class QueryEnd(StrEnum):
     """The conversation left no room for a reply in the model's context."""
     UNWRITABLE = "unwritable"
     """The model's chat template cannot write the conversation; VA leaves the query out."""
+    FAILED = "failed"
+    """An endpoint gave no reply; VA leaves the query out."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,6 +189,13 @@ def rejudge_query(row: QueryRow, query: Query) -> QueryRow:
     return episode.row().model_copy(update={"num_tokens": row.num_tokens})
 
 
+_ENDS = {
+    Stop.TOO_LONG: QueryEnd.CONTEXT_FULL,
+    Stop.UNWRITABLE: QueryEnd.UNWRITABLE,
+    Stop.FAILED: QueryEnd.FAILED,
+}
+
+
 class _Episode:
     """One query on its way."""
 
@@ -208,21 +217,23 @@ class _Episode:
 
     def take(self, reply: Reply) -> None:
         """Act on one reply of the model."""
-        if reply.stop in (Stop.TOO_LONG, Stop.UNWRITABLE):
-            self.end = QueryEnd.CONTEXT_FULL if reply.stop is Stop.TOO_LONG else QueryEnd.UNWRITABLE
+        if reply.stop in _ENDS:
+            self.end = _ENDS[reply.stop]
             self._stop, self._note = reply.stop, reply.note
             return
         self._completions.append(reply.text)
         self._counts["tokens"] += reply.num_tokens
         parsed = self._syntax.parse(reply.text, tools=self._query.tools)
+        first = self._counts["calls"] + 1
+        calls = tuple(replace(call, id=f"call_{number}") for number, call in enumerate(parsed.calls, start=first))
         if self._style is PromptStyle.NATIVE:
-            self._messages.append(Message(role=Role.ASSISTANT, content=parsed.text, calls=parsed.calls))
+            self._messages.append(Message(role=Role.ASSISTANT, content=parsed.text, calls=calls))
         else:
             self._messages.append(Message(role=Role.ASSISTANT, content=reply.text))
-        for call in parsed.calls:
+        for call in calls:
             if self.end is None:
                 self._make(call)
-        if not parsed.calls:
+        if not calls:
             self._counts["without_call"] += 1
             self._messages.append(Message(role=Role.USER, content=UNREADABLE))
 
@@ -245,7 +256,7 @@ class _Episode:
     def _say(self, text: str, call: AnyCall) -> None:
         name = call.name if isinstance(call, ToolCall) else None
         if self._style is PromptStyle.NATIVE:
-            self._messages.append(Message(role=Role.TOOL, content=text, name=name))
+            self._messages.append(Message(role=Role.TOOL, content=text, call_id=call.id, name=name))
         else:
             self._messages.append(Message(role=Role.USER, content=text))
 
@@ -266,7 +277,7 @@ class _Episode:
             style=self._style,
             end=self.end or QueryEnd.MAX_TURNS,
             answer=self._answer,
-            valid_answer=None if self.end is QueryEnd.UNWRITABLE else is_valid,
+            valid_answer=None if self.end in (QueryEnd.UNWRITABLE, QueryEnd.FAILED) else is_valid,
             num_calls=counts["calls"],
             num_malformed=counts["malformed"],
             num_undocumented=counts["undocumented"],
