@@ -17,7 +17,20 @@ from tltrain.cli.failures import is_out_of_memory
 from tltrain.errors import DataError
 from tltrain.files import JsonLinesWriter, read_json_lines
 
-VERBS = ["generate", "audit", "sft", "ppo", "eval", "report", "run", "demo", "key-tokens", "reward score"]
+VERBS = [
+    "generate",
+    "audit",
+    "inspect",
+    "explain",
+    "sft",
+    "ppo",
+    "eval",
+    "report",
+    "run",
+    "demo",
+    "key-tokens",
+    "reward score",
+]
 GENERATE = ["generate", "--num-train", "6", "--num-test", "2"]
 PIECES = {"id": "a", "tool_pieces": {"get": ["get"], "gets": ["gets"]}, "gold_tool": "get", "call_pieces": ["get", "("]}
 TOOLS = [{"name": "find", "params": ["day"]}]

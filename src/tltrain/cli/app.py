@@ -9,12 +9,22 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tltrain.cli import audit_verbs, data_verbs, file_verbs, measuring_verbs, run_verbs, training_verbs
+from tltrain.cli import (
+    audit_verbs,
+    data_verbs,
+    file_verbs,
+    inspect_verbs,
+    measuring_verbs,
+    run_verbs,
+    training_verbs,
+)
 from tltrain.cli.failures import FAILED, WRONG_USAGE, report_failure
 
 _EXAMPLES: tuple[tuple[str, Callable[..., None] | typer.Typer, str], ...] = (
     ("generate", data_verbs.generate, "tltrain generate --out data --num-train 500 --num-test 100"),
     ("audit", audit_verbs.GROUP, "tltrain audit data/train.jsonl --out audit"),
+    ("inspect", inspect_verbs.inspect, "tltrain inspect data/train.jsonl --out page.html"),
+    ("explain", inspect_verbs.explain, "tltrain explain data/train.jsonl --row train-00002"),
     ("sft", training_verbs.sft, "tltrain sft data/train.jsonl --verdicts audit/verdicts.jsonl --out sft"),
     ("ppo", training_verbs.ppo, "tltrain ppo data/train.jsonl --model sft/model --out ppo"),
     ("eval", measuring_verbs.evaluate, "tltrain eval data/test.jsonl --model ppo/model --out eval --max-cases 200"),

@@ -66,14 +66,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, tit
     from rich.table import Table
     from rich.text import Text
 
-    cells = [["–" if cell is None else _visible(str(cell)) for cell in row] for row in rows]
+    cells = [["–" if cell is None else visible_text(str(cell)) for cell in row] for row in rows]
     table = Table(title=Text(title) if title else None, title_justify="left", box=SIMPLE_HEAD)
     for place, name in enumerate(columns):
         is_number = place > 0 and all(row[place][:1].isdigit() or row[place][:1] in "-–" for row in cells)
         table.add_column(Text(name), justify="right" if is_number else "left", overflow="fold")
     for row in cells:
         table.add_row(*map(Text, row))
-    _console().print(table)
+    make_console().print(table)
 
 
 def print_bars(title: str, counts: Mapping[str, int]) -> None:
@@ -85,12 +85,13 @@ def print_bars(title: str, counts: Mapping[str, int]) -> None:
         print(f"  {name:<{width}}  {count:>7,}  {100 * count / total:5.1f}%  {'█' * round(40 * count / total)}")
 
 
-def _visible(text: str) -> str:
+def visible_text(text: str) -> str:
     """Without the control characters by which a text could drive the terminal."""
     return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in text)
 
 
-def _console() -> "Console":
+def make_console() -> "Console":
+    """Stdout for texts as they are: nothing in them is read as markup."""
     from rich.console import Console
 
     return Console(markup=False, emoji=False, highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_FILES)

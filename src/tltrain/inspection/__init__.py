@@ -1,0 +1,1 @@
+"""Trajectories for people to read: one page for a whole file, one screen for a single row."""
