@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from tltrain.formats.python_types import read_type
-from tltrain.formats.untrusted import fail
+from tltrain.formats.untrusted import fail, sections
 from tltrain.types import Json, Tool
 
 HEADING = re.compile(r"\s*Function:[ \t]*\n[ \t]*def ")
@@ -22,14 +22,10 @@ def read_functions(text: str, where: str) -> tuple[Tool, ...]:
     Raises:
         DataError: it has text before the first function, or a definition that is none.
     """
-    definitions = list(_DEFINITION.finditer(text))
-    if len(definitions) != len(re.findall(r"^Function:[ \t]*$", text, re.M)):
+    definitions = sections(_DEFINITION, text)
+    if not definitions or len(definitions) != len(re.findall(r"^Function:[ \t]*$", text, re.M)):
         fail(where, "the system text", "has a 'Function:' without 'def name(...):' on the next line", "write it anew")
-    stops = [*(definition.start() for definition in definitions[1:]), len(text)]
-    return tuple(
-        _read_function(definition, text[definition.end() : stop])
-        for definition, stop in zip(definitions, stops, strict=True)
-    )
+    return tuple(_read_function(definition, body) for definition, body in definitions)
 
 
 def _read_function(definition: re.Match[str], body: str) -> Tool:

@@ -21,6 +21,7 @@ from tltrain.formats.untrusted import (
     read_tool,
     read_value,
     read_value_at,
+    sections,
 )
 from tltrain.types import AnyCall, Json, MalformedCall, Message, Role, Tool, Trajectory
 
@@ -94,14 +95,12 @@ def _read_functions(system: str, where: str) -> tuple[tuple[Tool, ...], str]:
 
 
 def _read_chat(chat: str, where: str) -> Iterator[Message]:
-    marks = list(_TURN.finditer(chat))
-    if not marks or chat[: marks[0].start()].strip():
+    turns = sections(_TURN, chat)
+    if not turns or chat[: turns[0][0].start()].strip():
         fail(where, "chat", "does not start with a turn", "begin it with 'USER:'")
-    stops = [*(mark.start() for mark in marks[1:]), len(chat)]
     may_answer = False
-    for number, (mark, stop) in enumerate(zip(marks, stops, strict=True)):
-        text = chat[mark.end() : stop].replace(_END, "").strip()
-        role = _ROLES[mark[1]]
+    for number, (mark, written) in enumerate(turns):
+        role, text = _ROLES[mark[1]], written.replace(_END, "").strip()
         if role is Role.TOOL and not may_answer:
             fail(where, f"chat: turn {number + 1}", "is a FUNCTION RESPONSE that follows no call", "put it after one")
         if role is Role.ASSISTANT:

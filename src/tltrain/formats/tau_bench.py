@@ -74,7 +74,7 @@ def _read_message(value: Json, where: str, index: int) -> Message:
     field = f"traj[{index}]"
     message = expect_object(value, where, field)
     role, content = message.get("role"), message.get("content")
-    if role not in set(Role):
+    if not isinstance(role, str) or role not in set(Role):
         fail(where, f"{field}.role", described(role), f"use one of {', '.join(Role)}")
     if not isinstance(content, str | None):
         fail(where, f"{field}.content", described(content), "give a text")
@@ -88,7 +88,7 @@ def _read_message(value: Json, where: str, index: int) -> Message:
             name=name if isinstance(name, str) else None,
         )
     if role != Role.ASSISTANT:
-        return Message(role=Role(str(role)), content=text)
+        return Message(role=Role(role), content=text)
     return Message(role=Role.ASSISTANT, content=text, calls=tuple(_read_calls(message, where, field)))
 
 

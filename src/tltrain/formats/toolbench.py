@@ -20,6 +20,7 @@ from typing import NamedTuple
 from tltrain.errors import DataError
 from tltrain.formats.base import Companions
 from tltrain.formats.untrusted import (
+    described,
     expect_object,
     fail,
     keep,
@@ -114,8 +115,8 @@ def _read_turns(root: Mapping[str, Json], where: str) -> list[_Turn]:
         place = waiting.pop()
         node = expect_object(place.node, where, place.field)
         kind, text = node.get("node_type"), read_text(node, "description", where, of=place.field)
-        if kind not in _KINDS:
-            fail(where, f"{place.field}.node_type", f"is {str(kind)[:40]!r}", f"use one of {', '.join(sorted(_KINDS))}")
+        if not isinstance(kind, str) or kind not in _KINDS:
+            fail(where, f"{place.field}.node_type", described(kind), f"use one of {', '.join(sorted(_KINDS))}")
         children = _children(node, where, place.field)
         parent, thoughts, action = place.parent, place.thoughts, place.action
         if kind == "Thought":

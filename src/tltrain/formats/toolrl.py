@@ -22,6 +22,7 @@ from tltrain.formats.untrusted import (
     read_text,
     read_value,
     read_value_at,
+    sections,
 )
 from tltrain.types import AnyCall, Json, MalformedCall, Message, Role, Tool, ToolCall, Trajectory
 
@@ -85,13 +86,9 @@ def _read_tools(instruction: str, where: str) -> tuple[tuple[Tool, ...], str]:
     ending = _SECTION_END.search(instruction, start.end())
     end = ending.start() if ending else len(instruction)
     section = instruction[start.end() : end]
-    marks = list(_TOOL.finditer(section))
-    stops = [*(mark.start() for mark in marks[1:]), len(section)]
-    tools = tuple(
-        _read_tool(mark["name"].strip(), section[mark.end() : stop], where)
-        for mark, stop in zip(marks, stops, strict=True)
-    )
-    first = start.end() + (marks[0].start() if marks else len(section))
+    marked = sections(_TOOL, section)
+    tools = tuple(_read_tool(mark["name"].strip(), text, where) for mark, text in marked)
+    first = start.end() + (marked[0][0].start() if marked else len(section))
     return tools, f"{instruction[:first]}{{tools}}\n\n{instruction[end:]}"
 
 

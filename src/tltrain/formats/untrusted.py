@@ -1,6 +1,7 @@
 """Reading fields of a record that nothing is known of: each mistake names the place, the value and the remedy."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import NoReturn
 
@@ -84,6 +85,13 @@ def missing(record: Json, **kinds: type | tuple[type, ...]) -> str | None:
         if not isinstance(record.get(key), kind):
             return f"{key!r} {described(record.get(key))}"
     return None
+
+
+def sections(pattern: re.Pattern[str], text: str) -> list[tuple[re.Match[str], str]]:
+    """Each place where the pattern matches, with the text from its end to the next one."""
+    marks = list(pattern.finditer(text))
+    stops = [mark.start() for mark in marks[1:]] + [len(text)]
+    return [(mark, text[mark.end() : stop]) for mark, stop in zip(marks, stops, strict=False)]
 
 
 def read_value(text: str) -> Json:
