@@ -51,7 +51,7 @@ def main() -> None:
         prompts_per_step=size,
         group_size=min(8, size),
         minibatch_size=size,
-        micro_batch_size=min(8, size),
+        micro_batch_tokens=4096,
         num_updates=1,
         max_new_tokens=arguments.max_new_tokens,
         precision="float32",
