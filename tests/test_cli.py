@@ -31,6 +31,7 @@ VERBS = [
     "key-tokens",
     "reward score",
 ]
+DATA_VERBS = ["data mix", "data check"]
 GENERATE = ["generate", "--num-train", "6", "--num-test", "2"]
 PIECES = {"id": "a", "tool_pieces": {"get": ["get"], "gets": ["gets"]}, "gold_tool": "get", "call_pieces": ["get", "("]}
 TOOLS = [{"name": "find", "params": ["day"]}]
@@ -64,14 +65,15 @@ def test_help_loads_nothing_heavy():
     shown = start("--help")
     assert shown.returncode == 0
     assert [line.split()[0] for line in shown.stdout.partition("Commands:")[2].splitlines() if line.strip()] == [
-        verb.split()[0] for verb in VERBS
+        *(verb.split()[0] for verb in VERBS),
+        "data",
     ]
     assert "..." not in shown.stdout.partition("Commands:")[2]
     script = "import sys, tltrain.cli; print({'torch', 'pydantic', 'yaml', 'rich', 'numpy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "set()\n"
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", [*VERBS, *DATA_VERBS])
 def test_every_verb_has_help_with_an_example(verb, capsys):
     assert main([*verb.split(), "--help"]) == 0
     assert f"Example: tltrain {verb}" in " ".join(capsys.readouterr().out.split())

@@ -6,9 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from tltrain.config import dump_config
+from tltrain.corpus.config import DataFile, MixConfig, TrainFile
 from tltrain.errors import UsageError
 from tltrain.generate.config import GenerateConfig
-from tltrain.recipe import DataFiles, EvalPlan, Recipe, load_recipe, shipped_recipes
+from tltrain.recipe import EvalPlan, Recipe, load_data, load_recipe, shipped_recipes
 from tltrain.sft.config import SftConfig
 
 
@@ -73,11 +74,57 @@ def test_own_data_replaces_generated_data_and_lies_where_the_recipe_says(tmp_pat
     monkeypatch.chdir("/")
     recipe = load_recipe(file)
     assert recipe.generate is None
-    assert recipe.data == DataFiles(train=tmp_path / "data" / "train.jsonl", test=Path("/abs/test.jsonl"))
+    assert recipe.data == MixConfig(train=tmp_path / "data" / "train.jsonl", test=Path("/abs/test.jsonl"))
     assert recipe.model == str(tmp_path / "model")
     back = load_recipe(file, settings=["generate.num_train=3"])
     assert back.data is None
     assert back.generate.num_train == 3
+
+
+MIXTURE = """
+train:
+  - {path: a.jsonl, weight: 2, cap: 100, name: mine}
+  - path: ~/b.json
+    format: tau_bench
+    tools: tools.json
+test: {path: t.jsonl, answers: answers.jsonl}
+validation: {share: 0.1, by: provenance.task_id}
+deduplicate: off
+decontaminate: {against: [more, {path: /abs/c.json}], action: drop}
+"""
+
+
+def test_a_mixture_lies_where_the_recipe_says_and_reads_back(tmp_path, monkeypatch):
+    file = write(tmp_path / "mine.yaml", "seed: 3\ndata:" + MIXTURE.replace("\n", "\n  ") + "\n")
+    monkeypatch.chdir("/")
+    monkeypatch.setenv("HOME", "/home/me")
+    data = load_recipe(file).data
+    assert data.train == (
+        TrainFile(path=tmp_path / "a.jsonl", weight=2, cap=100, name="mine"),
+        TrainFile(path=Path("/home/me/b.json"), format="tau_bench", tools=tmp_path / "tools.json", name="b"),
+    )
+    assert data.test == DataFile(path=tmp_path / "t.jsonl", answers=tmp_path / "answers.jsonl")
+    assert data.decontaminate.against == (DataFile(path=tmp_path / "more"), DataFile(path=Path("/abs/c.json")))
+    assert (data.deduplicate, data.validation.by, data.seed) == ("off", ("task_id",), 3)
+    assert load_recipe(write(tmp_path / "again" / "config.yaml", dump_config(load_recipe(file)))) == load_recipe(file)
+    assert load_recipe(file, settings=["data.train=z.jsonl"]).data.train[0].path == Path("/z.jsonl")
+
+
+def test_data_is_read_out_of_a_recipe_or_a_file_of_its_own(tmp_path):
+    recipe = write(tmp_path / "mine.yaml", "seed: 3\ndata:" + MIXTURE.replace("\n", "\n  ") + "\n")
+    alone = write(tmp_path / "data.yaml", MIXTURE + "seed: 3\n")
+    assert load_data(alone) == load_data(recipe) == load_recipe(recipe).data
+    assert load_data(alone, flags={"seed": 5}, settings=["deduplicate=near"]).seed == 5
+    assert load_data(recipe, settings=["deduplicate=near", "validation.share=0.2"]).validation.share == 0.2
+    for spec, said in (
+        ("demo", "recipe=demo: has no section data"),
+        (
+            write(tmp_path / "bad.yaml", "train:\n  - path: a\n    wieght: 2\n"),
+            "bad.yaml:3: train.0.wieght is not known",
+        ),
+    ):
+        with pytest.raises(UsageError, match=said):
+            load_data(spec)
 
 
 def test_the_seed_reaches_stages_that_have_none_of_their_own():

@@ -219,21 +219,64 @@ def test_a_run_folder_that_is_in_use_is_refused(stages, tmp_path):
         run(recipe(), tmp_path / "thesis" / "a.tex")
 
 
-def test_own_data_is_copied_into_the_run_and_followed(stages, tmp_path):
+def chat(query: str) -> str:
+    messages = [{"role": "user", "content": query}, {"role": "assistant", "content": "done"}]
+    return json.dumps({"messages": messages, "tools": [{"name": "find"}]}) + "\n"
+
+
+def test_own_data_is_taken_into_the_run_and_followed(stages, tmp_path):
     train, test = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
-    train.write_text("train 1\n")
-    test.write_text("test 1\n")
+    train.write_text(chat("train 1"))
+    test.write_text(chat("test 1"))
     mine = recipe(f"data.train={train}", f"data.test={test}")
-    run(mine, stages.out)
+    result = run(mine, stages.out)
+    assert list(result.stages) == ["data", *ALL[1:]]
     assert stages.worked == ALL[1:]
-    assert (stages.out / "generate" / "train.jsonl").read_text() == "train 1\n"
-    test.write_text("test 2\n")
+    assert "train 1" in (stages.out / "data" / "train.jsonl").read_text()
+    assert not (stages.out / "generate").exists()
+    assert stages.again(mine) == []
+    assert run(mine, stages.out, reuse=Reuse.RESUME).stages["data"].is_skipped
+    test.write_text(chat("test 2"))
     assert stages.again(mine) == ["eval/base", "eval/sft", "eval/ppo"]
     train.unlink()
     for folder in (stages.out, tmp_path / "new"):
         with pytest.raises(DataError, match=r"a\.jsonl: no such file of trajectories"):
             run(mine, folder, reuse=Reuse.RESUME)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_run_takes_a_mixture_without_test_rows_and_with_tasks_held_out(stages, tmp_path):
+    train, test = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    train.write_text("".join(chat(f"query {number}") for number in range(20)))
+    test.write_text(chat("Query 7!"))
+    mine = recipe(
+        f"data.train=[{{path: {train}, weight: 2}}]",
+        f"data.test={test}",
+        "data.validation.share=0.1",
+        "data.decontaminate.action=drop",
+    )
+    run(mine, stages.out)
+    lines = {path.name: len(path.read_text().splitlines()) for path in (stages.out / "data").glob("*.jsonl")}
+    assert lines == {"train.jsonl": 34, "validation.jsonl": 2, "test.jsonl": 1, "removed.jsonl": 1}
+    assert load_recipe(stages.out / "config.yaml") == mine
+    assert stages.again(recipe(f"data.train={train}", f"data.test={test}"))[0] == "audit"
+
+
+def test_a_data_stage_that_was_killed_begins_anew(stages, tmp_path, monkeypatch):
+    train, test = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    train.write_text(chat("train 1"))
+    test.write_text(chat("test 1"))
+    mine = recipe(f"data.train={train}", f"data.test={test}")
+
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tltrain.corpus.mix.plan_mix", kill)
+        with pytest.raises(KeyboardInterrupt):
+            run(mine, stages.out)
+    assert not (stages.out / "data" / "train.jsonl").exists()
+    assert stages.again(mine) == ALL[1:]
 
 
 def test_the_resolved_config_is_kept_even_if_a_stage_fails(stages):

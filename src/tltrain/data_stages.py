@@ -1,12 +1,16 @@
-"""The stages `generate` and `audit`: their work, with the bookkeeping of a stage folder around it."""
+"""The stages `generate`, `mix` and `audit`: their work, with the bookkeeping of a stage folder around it."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tltrain.audit.run import AuditConfig
 from tltrain.audit.run import audit as audit_file
+from tltrain.corpus.config import MixConfig
+from tltrain.corpus.mix import MixResult
+from tltrain.corpus.mix import mix as mix_files
+from tltrain.corpus.reading import input_files
 from tltrain.generate.config import EndpointSettings, GenerateConfig
 from tltrain.generate.run import _FREE_ON_RESUME as FREE_ON_RESUME
 from tltrain.generate.run import GenerateResult
@@ -60,6 +64,36 @@ def lasting(config: GenerateConfig) -> GenerateConfig:
         return config
     defaults = {name: EndpointSettings.model_fields[name].default for name in FREE_ON_RESUME}
     return config.model_copy(update={"teacher": config.teacher.model_copy(update=defaults)})
+
+
+def mix(config: MixConfig, *, out: Path, reuse: Reuse = Reuse.REFUSE, progress: Progress | None = None) -> MixResult:
+    """Make train.jsonl and, as asked for, validation.jsonl and test.jsonl out of files; see `corpus.mix.mix`.
+
+    A start that was killed begins anew.
+
+    Args:
+        config: which files, and what is done to them.
+        out: folder of the stage.
+        reuse: what to do with a folder that was used before.
+        progress: told how far it is.
+
+    Raises:
+        DataError: a file is missing or cannot be read, nothing is left to train on, or rows are in a test set and that
+            is to be refused.
+        UsageError: the folder is in use, or was begun with other settings or files.
+    """
+    stage = Stage(out, name="mix", config=config, inputs=input_files(config), reuse=reuse)
+    if not stage.is_done:
+        made = mix_files(config, out, progress=progress)
+        stage.finish({name: count for name, count in asdict(made).items() if isinstance(count, int)})
+    return MixResult(
+        train=out / "train.jsonl",
+        validation=out / "validation.jsonl" if config.validation else None,
+        test=out / "test.jsonl" if config.test else None,
+        summary=out / "summary.json",
+        removed=out / "removed.jsonl",
+        **stage.result,
+    )
 
 
 def audit(

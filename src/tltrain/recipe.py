@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from tltrain.audit.run import AuditConfig
 from tltrain.benches.config import EvalConfig
 from tltrain.config import check_config, merge, override
+from tltrain.corpus.config import MixConfig
 from tltrain.errors import UsageError
 from tltrain.generate.config import GenerateConfig
 from tltrain.rl.config import PpoConfig
@@ -23,17 +24,6 @@ from tltrain.yaml_file import YamlMapping, parse_yaml, read_yaml
 
 ModelState = Literal["base", "sft", "ppo"]
 """A state of the model: as it came, after `sft`, after `ppo`."""
-
-
-class DataFiles(BaseModel):
-    """Trajectories of one's own, JSON Lines of OpenAI chat messages with tools."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    train: Path
-    """In a file: relative to the recipe's folder."""
-    test: Path | None = None
-    """What the model is measured on; needed where the recipe has `eval`."""
 
 
 class EvalPlan(EvalConfig):
@@ -62,8 +52,8 @@ class Recipe(BaseModel):
     model: str = Field(default="smollm2-135m-instruct", min_length=1)
     """See `engine.model.load_model`; in a file, ./NAME is a folder next to the recipe."""
     generate: GenerateConfig | None = None
-    data: DataFiles | None = None
-    """Instead of `generate`."""
+    data: MixConfig | None = None
+    """Trajectories of one's own, instead of `generate`."""
     audit: AuditConfig = AuditConfig()
     sft: SftConfig | None = None
     ppo: PpoConfig | None = None
@@ -89,7 +79,7 @@ class Recipe(BaseModel):
         return self
 
 
-_SEEDED = ("generate", "sft", "ppo", "eval")
+_SEEDED = ("generate", "data", "sft", "ppo", "eval")
 
 
 def _seeded(section: Any, seed: int) -> Any:
@@ -113,6 +103,31 @@ def load_recipe(spec: str | Path, *, flags: Mapping[str, object] = {}, settings:
     given = override(YamlMapping(fields={}, lines={}), flags=flags, settings=settings)
     recipe = _overlay(document, YamlMapping(fields=_anchor(given.fields, Path()), lines=given.lines))
     return check_config(Recipe, recipe.fields, lines=recipe.lines)
+
+
+def load_data(spec: str | Path, *, flags: Mapping[str, object] = {}, settings: Sequence[str] = ()) -> MixConfig:
+    """Read the `data` of a recipe, or a YAML file that holds what stands there.
+
+    Args:
+        spec: name of a recipe, a recipe's file, or a file with `train` at its top.
+        flags: as `load_recipe`, of the fields of `data`.
+        settings: the same.
+
+    Raises:
+        UsageError: as `load_recipe`, or the recipe has no `data`.
+    """
+    path = Path(spec).expanduser()
+    document = read_yaml(path) if path.is_file() else None
+    given = override(YamlMapping(fields={}, lines={}), flags=flags, settings=settings)
+    own = anchor_data(given.fields, Path())
+    if document is not None and "train" in document.fields:
+        fields = merge(anchor_data(document.fields, path.parent), own)
+        return check_config(MixConfig, fields, lines={**document.lines, **given.lines})
+    data = load_recipe(spec).data
+    if data is None:
+        raise UsageError(f"recipe={spec}: has no section data; give one that has, or a file with `train: FILE`")
+    fields = merge(data.model_dump(mode="json"), own)
+    return check_config(MixConfig, fields, lines=given.lines)
 
 
 def shipped_recipes() -> list[str]:
@@ -163,14 +178,40 @@ def _anchor(fields: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The fields with paths that mean the same wherever the run is started."""
     anchored = dict(fields)
     files, model = fields.get("data"), fields.get("model")
-    if isinstance(files, Mapping):
-        anchored["data"] = {
-            name: str(folder.absolute() / Path(path).expanduser()) if isinstance(path, str) else path
-            for name, path in files.items()
-        }
+    if files is not None:
+        anchored["data"] = anchor_data(files, folder)
     if isinstance(model, str) and model.startswith(("./", "../", "~")):
         anchored["model"] = str(folder.absolute() / Path(model).expanduser())
     return anchored
+
+
+def anchor_data(fields: Any, folder: Path) -> Any:
+    """A `data` section with its paths below a folder; fields that are not as they should be stay as they are."""
+    if not isinstance(fields, Mapping):
+        return fields
+    anchored = dict(fields)
+    for name in ("train", "test"):
+        if name in fields:
+            anchored[name] = _anchor_files(fields[name], folder)
+    against = fields.get("decontaminate")
+    if isinstance(against, Mapping) and "against" in against:
+        anchored["decontaminate"] = {**against, "against": _anchor_files(against["against"], folder)}
+    return anchored
+
+
+def _anchor_files(given: Any, folder: Path) -> Any:
+    """A file, as a path or as its settings, or a list of them."""
+    match given:
+        case str():
+            return str(folder.absolute() / Path(given).expanduser())
+        case list():
+            return [_anchor_files(item, folder) for item in given]
+        case Mapping():
+            return {
+                name: _anchor_files(value, folder) if name in ("path", "tools", "answers") else value
+                for name, value in given.items()
+            }
+    return given
 
 
 def _overlay(base: YamlMapping, over: YamlMapping) -> YamlMapping:

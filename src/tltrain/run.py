@@ -1,7 +1,7 @@
 """A whole run: the stages of a recipe in their folders, each skipped, taken up again or done anew as need be.
 
 The folder of a run holds config.yaml (the resolved recipe), run.json (seed, versions, time and memory of each stage),
-generate/, audit/, eval/base/, sft/, eval/sft/, ppo/, eval/ppo/ and report/, as far as the recipe has them.
+generate/ or data/, audit/, eval/base/, sft/, eval/sft/, ppo/, eval/ppo/ and report/, as far as the recipe has them.
 """
 
 import gc
@@ -18,11 +18,13 @@ from pydantic import BaseModel
 
 import tltrain
 from tltrain.config import dump_config
+from tltrain.corpus.config import MixConfig
+from tltrain.corpus.reading import input_files
 from tltrain.data_stages import lasting
 from tltrain.errors import DataError, UsageError
-from tltrain.files import check_file, decode_json, hash_file, write_json_atomic, write_text_atomic
+from tltrain.files import decode_json, write_json_atomic, write_text_atomic
 from tltrain.generate.config import GenerateConfig
-from tltrain.recipe import DataFiles, ModelState, Recipe
+from tltrain.recipe import ModelState, Recipe
 from tltrain.stage import Progress, Reuse, fingerprint, is_current, read_stage
 from tltrain.types import Json
 
@@ -42,11 +44,13 @@ class Step:
     """The stage function's name in `tltrain`."""
     config: BaseModel
     inputs: Mapping[str, Path]
-    """The function's path arguments, which are also the inputs that its stage records."""
+    """The function's path arguments."""
 
     @property
     def recorded(self) -> dict[str, Any]:
         """Config and inputs as the stage's folder records them."""
+        if isinstance(self.config, MixConfig):
+            return {"config": self.config, "inputs": input_files(self.config)}
         config = lasting(self.config) if isinstance(self.config, GenerateConfig) else self.config
         return {"config": config, "inputs": self.inputs}
 
@@ -103,13 +107,10 @@ def run(recipe: Recipe, out: Path, *, reuse: Reuse = Reuse.REFUSE, watch: Watch 
         DataError: a file of the recipe's data is missing.
         TltrainError: a stage failed; the stages before it are kept.
     """
-    for file in (recipe.data.train, recipe.data.test) if recipe.data else ():
-        if file:
-            check_file(file, "file of trajectories")
+    if recipe.data:
+        input_files(recipe.data)  # wrong names are found before the folder is begun
     _claim(out, reuse)
     write_text_atomic(out / "config.yaml", dump_config(recipe))
-    if recipe.data:
-        _take_in(recipe.data, out)
     steps = plan_steps(recipe, out)
     outcomes: dict[str, StageOutcome] = {}
     for number, step in enumerate(steps, start=1):
@@ -131,9 +132,12 @@ def plan_steps(recipe: Recipe, out: Path) -> list[Step]:
 
 
 def _steps(recipe: Recipe, out: Path) -> Iterator[Step]:
-    train, test = out / "generate" / "train.jsonl", out / "generate" / "test.jsonl"
+    data = out / ("data" if recipe.data else "generate")
+    train, test = data / "train.jsonl", data / "test.jsonl"
     if recipe.generate:
         yield Step(name="generate", function="generate", config=recipe.generate, inputs={})
+    if recipe.data:
+        yield Step(name="data", function="mix", config=recipe.data, inputs={})
     yield Step(name="audit", function="audit", config=recipe.audit, inputs={"data": train})
     verdicts = out / "audit" / "verdicts.jsonl"
     model = Path(recipe.model)
@@ -166,18 +170,6 @@ def _claim(out: Path, reuse: Reuse) -> None:
             shutil.rmtree(out)
     if not (out / _RECORD).is_file():
         write_json_atomic(out / _RECORD, {"started": datetime.now(UTC).isoformat(timespec="seconds"), "stages": {}})
-
-
-def _take_in(data: DataFiles, out: Path) -> None:
-    """Copy the user's files to where generated ones would lie, so that the run stays as it is when they change."""
-    for source, name in ((data.train, "train.jsonl"), (data.test, "test.jsonl")):
-        target = out / "generate" / name
-        if source is None or (target.is_file() and hash_file(target) == hash_file(source)):
-            continue
-        target.parent.mkdir(exist_ok=True)
-        copy = target.with_suffix(".tmp")
-        shutil.copyfile(source, copy)
-        copy.replace(target)
 
 
 def _perform(step: Step, out: Path, progress: Progress) -> StageOutcome:

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from tltrain.cli import (
     audit_verbs,
+    corpus_verbs,
     data_verbs,
     file_verbs,
     inspect_verbs,
@@ -32,6 +33,10 @@ _EXAMPLES: tuple[tuple[str, Callable[..., None] | typer.Typer, str], ...] = (
     ("run", run_verbs.run, "tltrain run my_recipe.yaml --out runs/mine --set sft.num_epochs=2"),
     ("demo", run_verbs.demo, "tltrain demo --out runs/demo"),
     ("key-tokens", file_verbs.key_tokens, "tltrain key-tokens calls.jsonl --json"),
+)
+_DATA_EXAMPLES: tuple[tuple[str, Callable[..., None], str], ...] = (
+    ("mix", corpus_verbs.mix, "tltrain data mix my_recipe.yaml --out data"),
+    ("check", corpus_verbs.check, "tltrain data check train.jsonl --against test.jsonl --against bfcl/"),
 )
 
 
@@ -55,6 +60,10 @@ def _build() -> typer.Typer:
     reward = _group("Rewards for plain files.")
     reward.command("score", epilog="Example: tltrain reward score calls.jsonl --json")(file_verbs.score)
     app.add_typer(reward, name="reward")
+    data = _group("Files of trajectories: mix them, check them against test sets.")
+    for name, verb, example in _DATA_EXAMPLES:
+        data.command(name, epilog=f"Example: {example}")(verb)
+    app.add_typer(data, name="data")
     return app
 
 

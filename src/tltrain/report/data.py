@@ -84,13 +84,14 @@ def read_run(folder: Path) -> RunData:
     reader = _Reader(folder)
     config_text = reader.read_text("config.yaml")
     record = reader.read_record("run.json", RunRecord) or RunRecord()
+    made_in = "data" if (folder / "data").is_dir() else "generate"
     return RunData(
         name=folder.resolve().name,
         config_text=config_text,
         config=reader.parse_config("config.yaml", config_text),
         record=record,
         generated=reader.read_object("generate/summary.json"),
-        trajectories=reader.read_trajectories("generate/train.jsonl"),
+        trajectories=reader.read_trajectories(f"{made_in}/train.jsonl"),
         verdicts=reader.read_rows("audit/verdicts.jsonl", VerdictRow),
         audited=reader.read_object("audit/summary.json"),
         sft_steps=reader.read_rows("sft/metrics.jsonl", SftStep),
