@@ -2,6 +2,7 @@
 
 import copy
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -116,6 +117,10 @@ def test_damaged_rows_are_read_or_refused_and_nothing_else(format: Format, compa
         if isinstance(item, Trajectory):
             assert item.messages
             assert all(message.calls == () or message.role is Role.ASSISTANT for message in item.messages)
+            for before, message in pairwise((None, *item.messages)):
+                if message and message.role is Role.TOOL:
+                    assert before
+                    assert before.calls or before.role is Role.TOOL
         else:
             assert str(item).startswith("data.json:3: ")
 

@@ -68,6 +68,7 @@ def test_a_changed_file_of_tools_is_read_anew(tmp_path: Path):
         (changed(TAU_BENCH, "traj", 1, "role", to="bot"), r"traj\[1\]\.role is of type string \('bot'\); use one of"),
         (changed(TAU_BENCH, "traj", 1, "content", to=[1]), r"traj\[1\]\.content is of type array"),
         (changed(TAU_BENCH, "traj", 3, "content", to=None), r"traj\[3\]\.content is missing"),
+        (without(TAU_BENCH, "traj", 2), r"traj\[2\] is feedback that follows no call"),
         (changed(TAU_BENCH, "traj", 2, "tool_calls", to={}), r"traj\[2\]\.tool_calls is of type object"),
         (changed(TAU_BENCH, "traj", 2, "tool_calls", 0, "function", to="f"), r"tool_calls\[0\]\.function is of type"),
     ],

@@ -50,7 +50,7 @@ class TauBench:
         yield Trajectory(
             id=identifier,
             tools=tools,
-            messages=tuple(_read_message(message, where, index) for index, message in enumerate(messages)),
+            messages=tuple(_read_messages(messages, where)),
             provenance={"source": self.name} | keep(row, _KEPT) | _task(row.get("info")),
         )
 
@@ -70,8 +70,17 @@ def _task(info: Json) -> dict[str, Json]:
     return {"task": kept} if kept else {}
 
 
-def _read_message(value: Json, where: str, index: int) -> Message:
-    field = f"traj[{index}]"
+def _read_messages(values: list[Json], where: str) -> Iterator[Message]:
+    may_answer = False
+    for index, value in enumerate(values):
+        message = _read_message(value, where, f"traj[{index}]")
+        if message.role is Role.TOOL and not may_answer:
+            fail(where, f"traj[{index}]", "is feedback that follows no call", "put the message with the call before it")
+        may_answer = bool(message.calls) or message.role is Role.TOOL
+        yield message
+
+
+def _read_message(value: Json, where: str, field: str) -> Message:
     message = expect_object(value, where, field)
     role, content = message.get("role"), message.get("content")
     if not isinstance(role, str) or role not in set(Role):
