@@ -7,6 +7,7 @@ seat is free. See `layers` for what they prove together.
 import re
 from collections.abc import Collection, Sequence
 
+from tltrain.audit.literals import required_literals
 from tltrain.audit.verdict import Layer, VerdictLabel, Witness
 from tltrain.taxonomy import json_equal
 from tltrain.types import CallStep, MalformedCall, Message, Role, ToolCall, Trajectory
@@ -32,6 +33,8 @@ _APOLOGY = re.compile(
     re.IGNORECASE,
 )
 
+_LITERALS = required_literals(_APOLOGY) or ("",)
+
 
 def look_ahead(
     trajectory: Trajectory,
@@ -54,16 +57,18 @@ def look_ahead(
     if turn is None:
         return ()
     found: list[Witness] = []
-    said = _APOLOGY.search(_words_of(trajectory.messages[turn]))
-    if said and APOLOGY not in off:
+    said = None if APOLOGY in off else _find_apology(_words_of(trajectory.messages[turn]))
+    if said:
         found.append(_witness(APOLOGY, said[0]))
-    if isinstance(step.call, MalformedCall):
+    if isinstance(step.call, MalformedCall) or len(steps) == position + 1:
         return tuple(found)
     again = [
         other
         for other in steps[position + 1 :]
         if other.message == turn and isinstance(other.call, ToolCall) and other.call.name == step.call.name
     ]
+    if not again:
+        return tuple(found)
     changed = [other for other in again if not _is_same(step.call, other.call)]
     if CORRECTED not in off and any(other.number in succeeded for other in changed):
         found.append(_witness(CORRECTED, f"call {next(o.number for o in changed if o.number in succeeded)}"))
@@ -83,8 +88,14 @@ def _next_turn(messages: Sequence[Message], index: int) -> int | None:
     return None
 
 
+def _find_apology(text: str) -> re.Match[str] | None:
+    lowered = text.casefold()
+    return _APOLOGY.search(text) if any(map(lowered.__contains__, _LITERALS)) else None
+
+
 def _words_of(message: Message) -> str:
-    return message.reasoning[:_HEAD] + "\n" + message.content[:_HEAD]
+    content = message.content[:_HEAD]
+    return f"{message.reasoning[:_HEAD]}\n{content}" if message.reasoning else content
 
 
 def _is_same(call: ToolCall, other: object) -> bool:

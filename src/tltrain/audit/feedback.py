@@ -8,12 +8,13 @@ envelopes; free text by the rules of `rules.yaml`. Long content that mentions er
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from tltrain.audit.evidence import locate
 from tltrain.audit.finding import Finding, Reader
 from tltrain.audit.free_text import EXPLANATION_LIMIT, read_ends, read_markup, read_notice, straighten
 from tltrain.audit.rules import Reach, RuleBook, kind_of_status, shipped_rules, split_name
-from tltrain.audit.shapes import Batch, field_messages, read_batch, read_items, unbox
+from tltrain.audit.shapes import Batch, field_messages, read_batch, read_items, says_nothing_of_failure, unbox
 from tltrain.audit.signals import (
     ANSWER_KEYS,
     MESSAGE_KEYS,
@@ -31,7 +32,7 @@ from tltrain.audit.signals import (
     word_set,
 )
 from tltrain.audit.structure import read_structure
-from tltrain.audit.verdict import BLAME_OF_KIND, Blame, Verdict, VerdictLabel
+from tltrain.audit.verdict import BLAME_OF_KIND, Blame, Layer, Verdict, VerdictLabel, Witness
 from tltrain.taxonomy import FeedbackKind
 from tltrain.types import Json
 
@@ -76,6 +77,17 @@ _HTTP_OK = re.compile(
     r"(?:OK|Created|Accepted|No Content)?[\s.,;:\-]*",
     re.IGNORECASE,
 )
+_REMEMBERED = 1000
+"""Characters up to which the verdict on a text is remembered: short answers repeat."""
+_UNANSWERED = Verdict(
+    label=VerdictLabel.UNANSWERED,
+    rule="no_feedback",
+    kind=FeedbackKind.UNANSWERED,
+    blame=Blame.UNKNOWN,
+    witnesses=(
+        Witness(layer=Layer.FEEDBACK, rule="no_feedback", says=VerdictLabel.UNANSWERED, kind=FeedbackKind.UNANSWERED),
+    ),
+)
 _OK, _ERROR, _AMBIGUOUS = VerdictLabel.OK, VerdictLabel.ERROR, VerdictLabel.AMBIGUOUS
 
 
@@ -91,11 +103,24 @@ def judge_feedback(feedback: str | None, tool: str, book: RuleBook | None = None
         A verdict whose evidence is `feedback[start:end]`. Deterministic; text of any size takes well under a second.
     """
     if feedback is None:
-        return Verdict(
-            label=VerdictLabel.UNANSWERED, rule="no_feedback", kind=FeedbackKind.UNANSWERED, blame=Blame.UNKNOWN
-        )
-    reader = Reader(book or shipped_rules(), split_name(tool))
+        return _UNANSWERED
+    book = book or shipped_rules()
+    if len(feedback) > _REMEMBERED:
+        return _judge(feedback, tool, book)
+    return _judge_again(feedback, tool, book)
+
+
+def _judge(feedback: str, tool: str, book: RuleBook) -> Verdict:
+    reader = Reader(book, split_name(tool))
     return _verdict(_read_text(feedback, reader, 0), feedback, reader)
+
+
+_judge_again = lru_cache(maxsize=8192)(_judge)
+
+
+def forget_verdicts() -> None:
+    """Judge everything anew, for measurements."""
+    _judge_again.cache_clear()
 
 
 def _verdict(finding: Finding, feedback: str, reader: Reader) -> Verdict:
@@ -106,7 +131,14 @@ def _verdict(finding: Finding, feedback: str, reader: Reader) -> Verdict:
     elif finding.label is _ERROR:
         kind, blame, rule = _name(finding, reader)
     return Verdict(
-        label=finding.label, rule=rule, kind=kind, blame=blame, evidence=feedback[start:end], start=start, end=end
+        label=finding.label,
+        rule=rule,
+        kind=kind,
+        blame=blame,
+        evidence=feedback[start:end],
+        start=start,
+        end=end,
+        witnesses=(Witness(layer=Layer.FEEDBACK, rule=rule, says=finding.label, kind=kind),),
     )
 
 
@@ -189,7 +221,7 @@ def _read_value(value: Json, text: str, reader: Reader, depth: int) -> Finding:
     """Judge a decoded value that was printed as `text`."""
     if isinstance(value, str):
         return _read_text(value, reader, depth + 1)
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return _read_object(value, reader, depth)
     if isinstance(value, list):
         return _read_list(value, reader, depth)
@@ -199,7 +231,7 @@ def _read_value(value: Json, text: str, reader: Reader, depth: int) -> Finding:
 def _read_list(items: list[Json], reader: Reader, depth: int) -> Finding:
     if not items:
         return Finding(_OK, "empty_list", "[]")
-    objects = [item for item in items[:50] if isinstance(item, Mapping)]
+    objects = [item for item in items[:50] if isinstance(item, dict)]
     if len(objects) < min(len(items), 50):
         return _read_value(items[0], "", reader, depth + 1) if len(items) == 1 else Finding(_OK, "list")
     parts = [item.get("text") for item in objects if item.get("type") == "text"]
@@ -224,6 +256,8 @@ def _read_object(answer: Object, reader: Reader, depth: int) -> Finding:
         return Finding(_OK, "nested_too_deeply")
     if not answer:
         return Finding(_AMBIGUOUS, "empty_object", "{}")
+    if says_nothing_of_failure(answer):
+        return Finding(_OK, "object")
     inside = unbox(answer)
     if inside is not None:
         finding = _read_object(inside, reader, depth + 1)

@@ -32,7 +32,7 @@ _LEADING_MARKS = re.compile(r"[\s\W]{0,6}?(?=[\w\[\u274c\u2717\u2716\U0001f6ab\u
 
 def straighten(text: str) -> str:
     """The text with straight quotes for curly ones, at the same length."""
-    return text.translate(_STRAIGHT)
+    return text if text.isascii() else text.translate(_STRAIGHT)
 
 
 def read_ends(text: str, reader: Reader) -> Finding | None:
@@ -43,13 +43,14 @@ def read_ends(text: str, reader: Reader) -> Finding | None:
     tail_start = max(0, len(text) - _TAIL)
     tail = _blank_harmless(straighten(text[tail_start:]), reader.book)
     is_harmless = reader.book.harmless.match(head, start)
-    for rule in reader.book.rules:
-        if not rule.applies_to(reader.words):
-            continue
+    lowered = tail.casefold()
+    lowered_head = lowered if not tail_start and len(text) <= _HEAD and tail == head else head.casefold()
+    for rule in reader.book.select(reader.words).ends:
         match = None
-        if rule.reach is Reach.OPENING and not is_harmless:
-            match, offset = rule.pattern.match(head, start), 0
-        elif rule.reach is Reach.CLOSING:
+        if rule.reach is Reach.OPENING:
+            if not is_harmless and rule.may_match(lowered_head):
+                match, offset = rule.pattern.match(head, start), 0
+        elif rule.may_match(lowered):
             match, offset = rule.pattern.search(tail), tail_start
         if match:
             # up to the end of the line: `Error:` alone explains nothing
@@ -71,13 +72,13 @@ def read_notice(text: str, reader: Reader, *, is_quotable: bool = True) -> Findi
     if len(text) > _NOTICE_LIMIT:
         return Finding(VerdictLabel.OK, "long_content")
     plain = _blank_out(straighten(text), reader.book)
-    for rule in reader.book.rules:
-        if rule.reach is Reach.NOTICE and rule.applies_to(reader.words):
-            match = rule.pattern.search(plain)
-            if match:
-                is_doubtful = rule.label is VerdictLabel.ERROR and is_quotable and _may_be_quote(text, reader)
-                label = VerdictLabel.AMBIGUOUS if is_doubtful else rule.label
-                return Finding(label, rule.name, text[match.start() : match.end()], text=text, rule=rule)
+    lowered = plain.casefold()
+    for rule in reader.book.select(reader.words).notices:
+        match = rule.pattern.search(plain) if rule.may_match(lowered) else None
+        if match:
+            is_doubtful = rule.label is VerdictLabel.ERROR and is_quotable and _may_be_quote(text, reader)
+            label = VerdictLabel.AMBIGUOUS if is_doubtful else rule.label
+            return Finding(label, rule.name, text[match.start() : match.end()], text=text, rule=rule)
     mention = reader.book.mention.search(plain)
     if mention and text.count("\n") < 2 and reader.book.reading_tools.isdisjoint(reader.words):
         return Finding(VerdictLabel.AMBIGUOUS, "mentions_error", text[mention.start() : mention.end()])

@@ -28,6 +28,10 @@ _TYPE_NAMES: Mapping[str, tuple[str, ...]] = {
 _TYPES = {name: kind for kind, names in _TYPE_NAMES.items() for name in names}
 
 
+_PLAIN_TYPES = {"string": str, "str": str, "integer": int, "int": int, "boolean": bool, "number": float, "float": float}
+_ASKING_WORDS = frozenset({"enum", "const", "anyOf", "oneOf", "allOf"})
+
+
 class FaultKind(StrEnum):
     """What is wrong with a value."""
 
@@ -49,6 +53,14 @@ class Fault(NamedTuple):
     kind: FaultKind
     words: str
     """What is wrong, in words."""
+
+
+def is_plainly_right(value: Json, schema: Json) -> bool:
+    """True only for a scalar of the one type that the schema asks for, where it asks for nothing else."""
+    if not isinstance(schema, dict) or not _ASKING_WORDS.isdisjoint(schema):
+        return False
+    kind = schema.get("type")
+    return isinstance(kind, str) and _PLAIN_TYPES.get(kind) is type(value)
 
 
 def find_faults(value: Json, schema: Json, path: str) -> list[Fault]:

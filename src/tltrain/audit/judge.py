@@ -89,6 +89,7 @@ def _read_answer(body: str) -> tuple[LabelChoice, FeedbackKind | None]:
         raise UnreadableReply(f"no chat completion: {' '.join(body.split())[:100]!r}") from None
     found = _OBJECT.findall(text) if isinstance(text, str) else []
     try:
+        fields: Any
         (fields,) = [decode_json(one) for one in found]
         choice = LabelChoice(fields["label"])
         kind = FeedbackKind(fields["kind"]) if choice is LabelChoice.ERROR and fields.get("kind") is not None else None

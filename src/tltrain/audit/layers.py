@@ -25,6 +25,7 @@ from tltrain.types import AnyCall, CallStep, Json, MalformedCall, Trajectory, it
 
 RIGHT = "right"
 """The truth about a call that did what it says."""
+_KNOWN_TRUTHS = frozenset(map(str, (*FeedbackKind, *CallError)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,9 @@ def weigh(told: Verdict, call: Sequence[Witness], then: Sequence[Witness]) -> Ve
         call: what the call is against its document.
         then: what followed.
     """
-    own = told.witnesses or (Witness(layer=Layer.FEEDBACK, rule=told.rule, says=told.label, kind=told.kind),)
+    if not call and not then:
+        return told
+    own = told.witnesses
     deciding = None if own[0].layer is Layer.LABEL else _decide_otherwise(told, call, then)
     if deciding is None:
         return replace(told, witnesses=(*own, *call, *then))
@@ -140,6 +143,6 @@ def _truths(trajectory: Trajectory, num_calls: int) -> list[str | None]:
         raise DataError(f"{where} has {held} for {num_calls} calls; give one entry for each call, or leave it out")
     for entry in truth:
         kind = entry.removeprefix("silent:") if isinstance(entry, str) else entry
-        if kind is not None and kind not in {*FeedbackKind, *CallError}:
+        if kind is not None and kind not in _KNOWN_TRUTHS:
             raise DataError(f"{where} has the entry {entry!r}; use null, a kind such as refused, or silent:wrong_tool")
     return [RIGHT if entry is None else str(entry) for entry in truth]

@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
+from tltrain.audit.literals import required_literals
 from tltrain.audit.verdict import BLAME_OF_KIND, Blame, VerdictLabel
 from tltrain.errors import UsageError
 from tltrain.taxonomy import FeedbackKind
@@ -44,6 +45,12 @@ class Rule:
     not_tools: frozenset[str] = frozenset()
     """Words of tool names that it does not hold for."""
     examples: tuple[str, ...] = ()
+    literals: tuple[str, ...] = ()
+    """Lower-case texts of which every match holds one, see `literals`; empty: not known."""
+
+    def may_match(self, lowered: str) -> bool:
+        """False only if no text of this lower-case form can match; cheap beside a search."""
+        return not self.literals or any(map(lowered.__contains__, self.literals))
 
     def applies_to(self, words: Collection[str]) -> bool:
         """True if the rule holds for a tool whose name consists of these words."""
@@ -68,6 +75,7 @@ class RuleBook:
 
     off: frozenset[str] = frozenset()
     """Names of rules of structure that are not asked, see `STRUCTURE_RULES`."""
+    _selections: dict[frozenset[str], "Selection"] = field(default_factory=dict, init=False, repr=False)
 
     def extended(self, rules: Sequence[Rule]) -> "RuleBook":
         """The same book with `rules` before all others."""
@@ -86,12 +94,20 @@ class RuleBook:
             words: of the tool's name.
             is_weak: ask the rules of reach naming, instead of all others.
         """
-        for rule in self.rules:
-            is_named = rule.label is VerdictLabel.ERROR and rule.kind is not FeedbackKind.UNCATEGORISED
-            is_asked = is_named and (rule.reach is Reach.NAMING) is is_weak
-            if is_asked and rule.applies_to(words) and rule.pattern.search(text):
+        lowered = text.casefold()
+        for rule in self.select(frozenset(words)).naming if is_weak else self.select(frozenset(words)).named:
+            if rule.may_match(lowered) and rule.pattern.search(text):
                 return rule
         return None
+
+    def select(self, words: frozenset[str]) -> "Selection":
+        """The rules that hold for a tool of these words, by where they look."""
+        found = self._selections.get(words)
+        if found is None:
+            found = _select(self.rules, words)
+            if len(self._selections) < _MOST_SELECTIONS:
+                self._selections[words] = found
+        return found
 
 
 STRUCTURE_RULES: dict[str, str] = {
@@ -112,6 +128,32 @@ STRUCTURE_RULES: dict[str, str] = {
     "error_element": "A page has an element for errors near its top.",
 }
 """Rules over fields, which live in code, with what each one means."""
+
+
+class Selection(NamedTuple):
+    """Rules of one book for one tool, in order, by where they look."""
+
+    ends: tuple[Rule, ...]
+    """Of reach opening and closing."""
+    notices: tuple[Rule, ...]
+    named: tuple[Rule, ...]
+    """Those that name the kind of an error by words that would also prove one."""
+    naming: tuple[Rule, ...]
+    """Those of reach naming."""
+
+
+_MOST_SELECTIONS = 4096
+
+
+def _select(rules: Sequence[Rule], words: frozenset[str]) -> Selection:
+    held = [rule for rule in rules if rule.applies_to(words)]
+    kinds = [rule for rule in held if rule.label is VerdictLabel.ERROR and rule.kind is not FeedbackKind.UNCATEGORISED]
+    return Selection(
+        ends=tuple(rule for rule in held if rule.reach in {Reach.OPENING, Reach.CLOSING}),
+        notices=tuple(rule for rule in held if rule.reach is Reach.NOTICE),
+        named=tuple(rule for rule in kinds if rule.reach is not Reach.NAMING),
+        naming=tuple(rule for rule in kinds if rule.reach is Reach.NAMING),
+    )
 
 
 @cache
@@ -167,9 +209,10 @@ def _compile(row: Mapping[str, Any]) -> Rule:
     reach = Reach(row["reach"])
     flags = re.IGNORECASE | (re.MULTILINE if reach is Reach.CLOSING else 0)
     patterns = (re.sub(r"<([a-z]+)>", lambda match: words[match[1]], pattern) for pattern in row["patterns"])
+    pattern = re.compile("|".join(patterns), flags)
     return Rule(
         name=row["name"],
-        pattern=re.compile("|".join(patterns), flags),
+        pattern=pattern,
         reach=reach,
         label=label,
         kind=kind,
@@ -177,6 +220,7 @@ def _compile(row: Mapping[str, Any]) -> Rule:
         tools=_tool_words(row.get("tools", ())),
         not_tools=_tool_words(row.get("not_tools", ())),
         examples=tuple(row.get("examples", ())),
+        literals=required_literals(pattern),
     )
 
 

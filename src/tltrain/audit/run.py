@@ -10,7 +10,7 @@ from tltrain.audit.policy import Block, BlockPolicy, BlockRule, blocked_calls
 from tltrain.audit.rules import RuleBook, shipped_rules
 from tltrain.audit.summary import AuditSummary, Tally
 from tltrain.audit.verdict import CallVerdict
-from tltrain.audit.verdict_file import read_verdicts, verdict_fields, verdict_row, write_verdicts
+from tltrain.audit.verdict_file import encode_verdict, read_verdicts, verdict_fields, write_verdicts
 from tltrain.errors import DataError
 from tltrain.files import atomic_file, encode_line, read_json_lines, write_json_atomic
 from tltrain.formats.base import Companions
@@ -56,7 +56,7 @@ def audit(config: AuditConfig, data: Path, out: Path) -> AuditSummary:
             for trajectory in read_for_audit(config, data, bad):
                 verdicts = auditor.judge(trajectory)
                 tally.add(trajectory, verdicts)
-                file.write("".join(encode_line(verdict_row(row)) for row in verdicts).encode())
+                file.writelines(map(encode_verdict, verdicts))
         if not tally.num_trajectories:
             raise bad.nothing_read(data)
     summary = tally.summary(num_bad_rows=bad.count)

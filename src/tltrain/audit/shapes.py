@@ -8,13 +8,19 @@ from typing import NamedTuple
 
 from tltrain.audit.signals import (
     ASKING,
+    ERROR_ENDS,
     INSPECTING,
+    MESSAGE_KEYS,
+    PAYLOAD_KEYS,
+    STATE_KEYS,
+    TELLING_KEYS,
     Object,
     Signal,
     find_failures,
     fold,
     is_blank,
     is_envelope,
+    is_harmless_state,
     word_set,
 )
 from tltrain.types import Json
@@ -31,6 +37,30 @@ _NOT_DONE = word_set(
 )
 _MAX_FIELDS = 20
 _MAX_ITEMS = 50
+
+
+_TELLING = TELLING_KEYS | PAYLOAD_KEYS | MESSAGE_KEYS | _DONE | _NOT_DONE | {"found"}
+
+
+def says_nothing_of_failure(answer: Object) -> bool:
+    """True for an object of a tool's own fields, none of which any rule reads: most answers, found out cheaply.
+
+    Of fields that hold states, types and names only words that are no failure are passed over.
+    """
+    has_content = False
+    for key, value in answer.items():
+        if value is False or value in _EMPTY:
+            return False
+        folded = fold(key)
+        if folded.endswith(ERROR_ENDS):
+            return False
+        if folded in _TELLING and not (folded in STATE_KEYS and isinstance(value, str) and is_harmless_state(value)):
+            return False
+        has_content = has_content or not isinstance(value, list)
+    return has_content and len(answer) > 1
+
+
+_EMPTY: tuple[Json, ...] = (None, "", [], {})
 
 
 class Batch(NamedTuple):

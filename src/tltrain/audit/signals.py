@@ -33,8 +33,9 @@ ERROR_KEYS = (
         "failurereason failuremessage failreason failedreason apierror errorresponse"
     )
 )
-_ERROR_ENDS = ("errors", "exceptions")
+_PLURAL_ENDS = ("errors", "exceptions")
 """Ends of keys that hold errors where nothing but envelope stands beside them: `userErrors`."""
+ERROR_ENDS = ("failure", *_PLURAL_ENDS)
 MESSAGE_KEYS = word_set("message msg detail details reason info notice statusmessage statustext hint")
 STATUS_KEYS = word_set("status statuscode httpstatus httpstatuscode httpcode responsecode respcode cod responsestatus")
 SUCCESS_KEYS = word_set("success ok succeeded successful issuccess issuccessful wassuccessful succeed")
@@ -109,6 +110,33 @@ ASKING = word_set(
 """Words of tools that ask about the world, so that `false` and `failed` are answers."""
 
 
+_TYPE_KEYS = word_set("type name class exceptiontype")
+_STATE_KEYS = word_set("status state result outcome level responsestatus statustext")
+TELLING_KEYS = (
+    ERROR_KEYS
+    | STATUS_KEYS
+    | SUCCESS_KEYS
+    | FAILURE_KEYS
+    | EXIT_KEYS
+    | _TYPE_KEYS
+    | _STATE_KEYS
+    | {"code", "resultcode"}
+)
+"""Keys that can hold a signal, beside those of the ends that `find_failures` knows."""
+
+
+STATE_KEYS = _TYPE_KEYS | _STATE_KEYS
+"""Keys of which only some words are signals."""
+
+
+@lru_cache(maxsize=4096)
+def is_harmless_state(value: str) -> bool:
+    """True for a word in such a field that is neither a failure, nor a number, nor the name of an error."""
+    word = fold(value)
+    is_word = word.isalpha() and len(value) <= 80
+    return is_word and word not in _FAIL_WORDS and not word.endswith(("exception", "error", "fault", "results"))
+
+
 class Signal(NamedTuple):
     """A field that says the call failed."""
 
@@ -149,7 +177,7 @@ def is_envelope(answer: Object) -> bool:
     """True if whatever the object says stands in fields that any service may have, none of them its own."""
     keys = {fold(key) for key, value in answer.items() if value not in (None, "", [], {})}
     own = keys - _ENVELOPE_KEYS
-    return all(key.endswith(_ERROR_ENDS) or (key == "id" and "jsonrpc" in keys) for key in own)
+    return not own or all(key.endswith(_PLURAL_ENDS) or (key == "id" and "jsonrpc" in keys) for key in own)
 
 
 def says_ok(answer: Object) -> bool:
@@ -178,6 +206,8 @@ def find_failures(answer: Object, words: Collection[str]) -> Iterator[Signal]:
     keys = {fold(key) for key in answer}
     for key, value in answer.items():
         folded = fold(key)
+        if value is not False and folded not in TELLING_KEYS and not folded.endswith(ERROR_ENDS):
+            continue
         signal = (
             _flag(folded, key, value, keys)
             or _error_field(folded, key, value, envelope=envelope, keys=keys, words=words)
@@ -203,7 +233,7 @@ def _error_field(
     folded: str, key: str, value: Json, *, envelope: bool, keys: Collection[str], words: Collection[str]
 ) -> Signal | None:
     is_like = (folded.endswith("failure") and isinstance(value, str)) or (
-        envelope and folded.endswith(_ERROR_ENDS) and isinstance(value, list)
+        envelope and folded.endswith(_PLURAL_ENDS) and isinstance(value, list)
     )
     if (folded not in ERROR_KEYS and not is_like) or is_blank(value) or isinstance(value, bool):
         return None
@@ -255,10 +285,10 @@ def _status_code(folded: str, key: str, value: Json, *, envelope: bool, keys: Co
 def _status_word(folded: str, key: str, value: Json, *, envelope: bool, words: Collection[str]) -> Signal | None:
     if not isinstance(value, str) or len(value) > 80:
         return None
-    if folded in {"type", "name", "class", "exceptiontype"}:
+    if folded in _TYPE_KEYS:
         is_named = _EXCEPTION_NAME.search(value) or fold(value) == "error"
         return Signal("exception_type", key, value) if is_named and (envelope or key == "__type") else None
-    if folded not in {"status", "state", "result", "outcome", "level", "responsestatus", "statustext"}:
+    if folded not in _STATE_KEYS:
         return None
     if fold(value) not in _FAIL_WORDS:
         return None
@@ -312,7 +342,7 @@ def collect_texts(value: "Json | Object", *, is_inside: bool = False) -> Iterato
             for key, item in value.items():
                 folded = fold(key)
                 rest = folded not in ERROR_KEYS | MESSAGE_KEYS | PAYLOAD_KEYS and wanted is not ERROR_KEYS
-                if folded in wanted or folded.endswith(("failure", *_ERROR_ENDS)) or (is_inside and rest):
+                if folded in wanted or folded.endswith(ERROR_ENDS) or (is_inside and rest):
                     yield from collect_texts(item, is_inside=True)
     elif isinstance(value, list):
         for item in value[:20]:

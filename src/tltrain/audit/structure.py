@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+import orjson
+
 from tltrain.types import Json
 
 _STRICT_LIMIT = 2_000_000
@@ -18,6 +20,7 @@ _LENIENT_LIMIT = 20_000
 _MAX_DEPTH = 40
 _WORDS: dict[str, Json] = {"true": True, "false": False, "null": None, "none": None}
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])")
+_LONG_NUMBER = re.compile(r"\d{18}")
 _PRINTED_OBJECT = re.compile(r"[A-Za-z_][\w.]{0,80}\((?=\s*(?:[A-Za-z_]\w{0,80}\s*=[^=]))")
 """`ToolResult(output=None, ...`: how Python prints a record; its fields read as those of an object."""
 _FIELD_NAME = re.compile(r"\s*([A-Za-z_]\w{0,80})\s*=")
@@ -43,9 +46,10 @@ def read_structure(text: str) -> Structure | None:
         return None
     if len(text) <= _STRICT_LIMIT:
         try:
-            return Structure(json.loads(text), True)
+            # orjson reads integers beyond 64 bits as floats
+            return Structure(json.loads(text) if _LONG_NUMBER.search(text) else orjson.loads(text), True)
         except (ValueError, RecursionError):
-            pass
+            pass  # perhaps no JSON, perhaps one with NaN
     return _read_leniently(text)
 
 

@@ -128,21 +128,20 @@ class Tally:
                     _count_masks(self._masks[name], trajectory, blocked)
 
     def _add_call(self, row: CallVerdict) -> None:
-        verdict, label = row.verdict, row.verdict.label.value
+        verdict, label = row.verdict, row.verdict.label
         self._num_calls += 1
         self._labels[label] += 1
         self._rules[verdict.rule] += 1
         self._tools[row.tool, label] += 1
         self._sources[row.source, label] += 1
-        deciding = verdict.rule.split("+")
-        for witness in verdict.witnesses[1:]:
-            if witness.rule not in deciding:
-                self._beside[witness.rule] += 1
-        self._truth.add(row)
+        if len(verdict.witnesses) > 1:
+            self._beside.update(one.rule for one in verdict.witnesses if one.rule not in verdict.rule.split("+"))
+        if row.truth is not None:
+            self._truth.add(row)
         if verdict.label is VerdictLabel.OK or verdict.kind is None:
             return
         if verdict.label is VerdictLabel.ERROR:
-            self._errors[verdict.kind.value, verdict.blame.value, row.tool, row.source] += 1
+            self._errors[verdict.kind, verdict.blame, row.tool, row.source] += 1
         if verdict.kind in {FeedbackKind.AMBIGUOUS, FeedbackKind.UNCATEGORISED}:
             shown = self._examples.setdefault(verdict.kind, {})
             if len(shown) < _EXAMPLES:

@@ -87,7 +87,7 @@ class Verdict:
     """Character offset of the evidence in the feedback."""
     end: int = 0
     witnesses: tuple[Witness, ...] = ()
-    """Everything that was found in any layer, the one that decided first; empty for a feedback judged alone."""
+    """Everything that was found in any layer, the one that decided first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

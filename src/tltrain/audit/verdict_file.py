@@ -4,13 +4,16 @@
 decided first: rows of {layer, rule, says, kind, words}.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from tltrain.audit.verdict import Blame, CallVerdict, Layer, Verdict, VerdictLabel, Witness
 from tltrain.errors import DataError
-from tltrain.files import atomic_file, encode_line, read_json_lines
+from tltrain.files import atomic_file, read_json_lines
 from tltrain.taxonomy import FeedbackKind
 from tltrain.types import Json
 
@@ -19,7 +22,16 @@ def write_verdicts(path: Path, verdicts: Iterable[CallVerdict]) -> None:
     """Write verdicts.jsonl, whole or not at all; one row for each call."""
     with atomic_file(path) as file:
         for verdict in verdicts:
-            file.write(encode_line(verdict_row(verdict)).encode())
+            file.write(encode_verdict(verdict))
+
+
+def encode_verdict(row: CallVerdict) -> bytes:
+    """A line of verdicts.jsonl."""
+    fields = verdict_row(row)
+    try:
+        return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE)
+    except orjson.JSONEncodeError:  # half a surrogate pair, as text from other readers may hold
+        return (json.dumps(fields) + "\n").encode()
 
 
 def verdict_row(row: CallVerdict) -> dict[str, Json]:
@@ -37,10 +49,10 @@ def verdict_row(row: CallVerdict) -> dict[str, Json]:
 
 def _witness_fields(witness: Witness) -> dict[str, Json]:
     return {
-        "layer": witness.layer.value,
+        "layer": str(witness.layer),
         "rule": witness.rule,
-        "says": witness.says.value,
-        "kind": None if witness.kind is None else witness.kind.value,
+        "says": str(witness.says),
+        "kind": None if witness.kind is None else str(witness.kind),
         "words": witness.words,
     }
 
@@ -48,9 +60,9 @@ def _witness_fields(witness: Witness) -> dict[str, Json]:
 def verdict_fields(verdict: Verdict) -> dict[str, Json]:
     """A verdict as the fields of a row; kind is null where there is no error, ambiguity or gap."""
     return {
-        "label": verdict.label.value,
-        "kind": None if verdict.kind is None else verdict.kind.value,
-        "blame": verdict.blame.value,
+        "label": str(verdict.label),
+        "kind": None if verdict.kind is None else str(verdict.kind),
+        "blame": str(verdict.blame),
         "evidence": verdict.evidence,
         "start": verdict.start,
         "end": verdict.end,
