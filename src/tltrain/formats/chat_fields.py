@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import orjson
+
 from tltrain.errors import DataError
 from tltrain.files import decode_json, json_type
 from tltrain.formats.loss_fields import read_weight
@@ -45,7 +47,31 @@ def read_tools(row: Mapping[str, Any], where: str) -> tuple[Tool, ...]:
         return ()
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise bad(where, field, f"is of type {json_type(value)}", "give a list of tools")
-    return tuple(read_tool(tool, where, f"{field}[{index}]") for index, tool in enumerate(value))
+    key = _key_of(value)
+    known = _TOOL_LISTS.get(key) if key is not None else None
+    if known is not None:
+        return known
+    tools = tuple(read_tool(tool, where, f"{field}[{index}]") for index, tool in enumerate(value))
+    if key is not None:
+        if len(_TOOL_LISTS) >= _MAX_TOOL_LISTS:
+            _TOOL_LISTS.clear()
+        _TOOL_LISTS[key] = tools
+    return tools
+
+
+_TOOL_LISTS: dict[bytes, tuple[Tool, ...]] = {}
+"""Tool lists read before, by their JSON: most rows of a file offer one of a few lists."""
+_MAX_TOOL_LISTS = 64
+_MAX_KEY = 65_536
+"""Bytes of JSON up to which a list is remembered."""
+
+
+def _key_of(value: Sequence[Any]) -> bytes | None:
+    try:
+        key = orjson.dumps(value)
+    except orjson.JSONEncodeError:
+        return None
+    return key if len(key) <= _MAX_KEY else None
 
 
 def read_tool(value: Any, where: str, field: str) -> Tool:

@@ -2,16 +2,41 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import TypeGuard
 
 from tltrain.errors import DataError, UsageError
-from tltrain.formats.base import Format
+from tltrain.formats.anthropic import ANTHROPIC
+from tltrain.formats.axolotl import AXOLOTL
+from tltrain.formats.axolotl_segments import AXOLOTL_SEGMENTS
+from tltrain.formats.base import Format, WritableFormat
+from tltrain.formats.hermes import HERMES
+from tltrain.formats.llama_factory import LLAMA_FACTORY, LLAMA_FACTORY_V1
+from tltrain.formats.ms_swift import MS_SWIFT
 from tltrain.formats.openai_rows import OPENAI, TLTRAIN
+from tltrain.formats.research import RESEARCH_FORMATS
+from tltrain.formats.trl import TRL
+from tltrain.formats.verl import VERL
 from tltrain.types import Json
 
-_ORDERED: tuple[Format, ...] = (TLTRAIN, OPENAI)
+_ORDERED: tuple[Format, ...] = (
+    TLTRAIN,
+    *RESEARCH_FORMATS,
+    AXOLOTL_SEGMENTS,
+    LLAMA_FACTORY,
+    HERMES,
+    ANTHROPIC,
+    LLAMA_FACTORY_V1,
+    MS_SWIFT,
+    AXOLOTL,
+    VERL,
+    TRL,
+    OPENAI,
+)
 FORMATS: dict[str, Format] = {each.name: each for each in _ORDERED}
 """Every format by its name; of two that fit a file equally, the earlier one is taken, so special ones come first."""
-EXTENDS = {"tltrain": "openai"}
+EXTENDS = dict.fromkeys(
+    ("tltrain", "anthropic", "llama_factory_v1", "ms_swift", "axolotl", "verl", "trl"), "openai"
+) | {"llama_factory": "hermes"}
 """Formats whose files also hold rows that look like those of a more general one, and read them as it does."""
 SAMPLE = 20
 """Records that are looked at."""
@@ -29,6 +54,24 @@ def get_format(name: str) -> Format:
     nearest = difflib.get_close_matches(known, FORMATS, cutoff=0.4)
     meant = f"did you mean {' or '.join(nearest)}? " if nearest else ""
     raise UsageError(f"format={name!r} is not known; {meant}choose one of {', '.join(FORMATS)}")
+
+
+def get_writable(name: str) -> WritableFormat:
+    """The format of that name, if trajectories can be written in it.
+
+    Raises:
+        UsageError: there is none, or it can only be read.
+    """
+    found = get_format(name)
+    if is_writable(found):
+        return found
+    writable = ", ".join(each.name for each in FORMATS.values() if is_writable(each))
+    raise UsageError(f"format={name!r} can be read but not written; choose one of {writable}")
+
+
+def is_writable(format: Format) -> TypeGuard[WritableFormat]:
+    """Whether trajectories can be written in the format."""
+    return hasattr(format, "write")
 
 
 def detect_format(records: Sequence[Json], place: str) -> Format:

@@ -15,6 +15,9 @@ MALFORMED = "why a call cannot be read; its text is written as it stands"
 MADE_UP_IDS = "calls without an id, or feedback that names none; ids are made up"
 NO_IDS = "ids of calls, by which feedback names its call; it stands in the order of the calls instead"
 UNANSWERED = "which call of a message is unanswered; its feedback stands in order"
+JOINED = "bounds between messages of the assistant that follow one another"
+THINKING_TAGS = "thinking tags inside a text; what stands between them is read as thinking"
+EMPTY = "messages of the assistant without any text or call"
 TOOL_NAMES = "names of tools on their feedback"
 
 
@@ -37,17 +40,40 @@ class Losses:
         if trajectory.id or trajectory.provenance:
             self.note(IDENTITY)
 
-    def whole(self, message: Message) -> float | None:
-        """The weight of a message in a format that weighs whole messages and gives no reasons."""
+    def parts(self, message: Message) -> tuple[float | None, float | None]:
+        """Weights of a message's text and of its calls, in a format that weighs no smaller parts; None: not set."""
         if message.mask_reason:
             self.note(REASONS)
         if any(isinstance(call, MalformedCall) for call in message.calls):
             self.note(MALFORMED)
-        if not message.spans:
-            return message.weight
+        spans = {span.field: span for span in message.spans}
+        calls = [
+            spans[field].weight if (field := f"tool_calls[{place}]") in spans else message.weight
+            for place in range(len(message.calls))
+        ]
+        texts = [message.weight]
+        for field, text in (("content", message.content), ("reasoning_content", message.reasoning)):
+            of_field = [span for span in message.spans if span.field == field and span.start != span.end and text]
+            whole = any(span.start == 0 and span.end in (None, len(text)) for span in of_field[-1:])
+            weights: list[float | None] = [span.weight for span in of_field[-1 if whole else None :]]
+            texts += weights
+            if whole and not (message.content and message.reasoning):
+                texts = weights
+        return self._lowest(texts), self._lowest(calls)
+
+    def _lowest(self, weights: Sequence[float | None]) -> float | None:
+        """One weight for all; where they differ, the lowest, so that nothing teaches that must not."""
+        if len({1.0 if weight is None else weight for weight in weights}) <= 1:
+            return weights[0] if weights else None
         self.note(PARTS)
-        weights = [span.weight for span in message.spans]
-        return min(weights if message.weight is None else [*weights, message.weight])
+        return min(1.0 if weight is None else weight for weight in weights)
+
+    def whole(self, message: Message) -> float | None:
+        """The weight of a message in a format that weighs whole messages."""
+        text, calls = self.parts(message)
+        if not message.calls:
+            return text
+        return self._lowest([text, calls]) if message.content or message.reasoning else calls
 
     def binary(self, weight: float | None) -> float | None:
         """The weight where a format has only 0 and 1; half and more is 1."""
@@ -83,7 +109,7 @@ def with_call_ids(trajectory: Trajectory, losses: Losses) -> Trajectory:
 
 
 def in_call_order(trajectory: Trajectory, losses: Losses) -> Trajectory:
-    """The trajectory with its feedback in the order of the calls, for formats that have no ids."""
+    """The trajectory with its feedback in the order of the calls, for formats that have neither ids nor names on it."""
     messages: list[Message] = []
     for message, pairs in _turns(trajectory.messages):
         places = [len(message.calls) if place is None else place for place, _ in pairs]
@@ -94,7 +120,9 @@ def in_call_order(trajectory: Trajectory, losses: Losses) -> Trajectory:
         if any(reply.name is not None for _, reply in pairs):
             losses.note(TOOL_NAMES)
         ordered = sorted(zip(places, (reply for _, reply in pairs), strict=True), key=lambda pair: pair[0])
-        messages += [message, *(replace(reply, call_id=None, name=None) for _, reply in ordered)]
+        calls = tuple(replace(call, id=None) for call in message.calls)
+        messages.append(replace(message, calls=calls))
+        messages += [replace(reply, call_id=None, name=None) for _, reply in ordered]
     return replace(trajectory, messages=tuple(messages))
 
 

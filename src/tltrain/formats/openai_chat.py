@@ -80,12 +80,28 @@ def read_messages(values: Sequence[Any], where: str, field: str = "messages") ->
     """
     is_answerable = False
     for index, value in enumerate(values):
-        message = _read_message(value, where, f"{field}[{index}]")
+        message = _read_plainly(value) or _read_message(value, where, f"{field}[{index}]")
         if message.role is Role.TOOL and not is_answerable:
             problem = "has role tool but follows neither an assistant message with tool_calls nor another tool message"
             raise bad(where, f"{field}[{index}]", problem, "put the call into tool_calls of the message before it")
         is_answerable = bool(message.calls) or message.role is Role.TOOL
         yield message
+
+
+def _read_plainly(value: Any) -> Message | None:
+    """A message of text alone, as most are, without a name for its place; None for every other, right or wrong."""
+    if not isinstance(value, dict) or not isinstance(value.get("content"), str):
+        return None
+    role = value.get("role")
+    if role == "tool":
+        call_id, name = value.get("tool_call_id"), value.get("name")
+        if isinstance(call_id, str | None) and isinstance(name, str | None):
+            return Message(role=Role.TOOL, content=value["content"], call_id=call_id, name=name)
+    elif role in ("user", "system"):
+        return Message(role=_ROLES[role], content=value["content"])
+    elif role == "assistant" and len(value) == 2:
+        return Message(role=Role.ASSISTANT, content=value["content"])
+    return None
 
 
 def _read_message(value: Any, where: str, field: str) -> Message:

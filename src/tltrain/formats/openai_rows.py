@@ -12,7 +12,7 @@ from tltrain.errors import DataError
 from tltrain.files import json_type
 from tltrain.formats.base import CallMasks, Companions, WrittenRow
 from tltrain.formats.chat_fields import bad, write_tool
-from tltrain.formats.export import Losses, with_call_ids
+from tltrain.formats.export import TOOL_NAMES, Losses, with_call_ids
 from tltrain.formats.loss_fields import with_masks
 from tltrain.formats.openai_chat import row_from_trajectory, trajectory_from_row, write_message
 from tltrain.formats.untrusted import missing
@@ -128,6 +128,8 @@ def _read_preference(record: dict[str, Any], where: str) -> Trajectory:
 
 def _write(message: Message, losses: Losses) -> Json:
     weight = losses.binary(losses.whole(message))
+    if message.name is not None:
+        losses.note(TOOL_NAMES)
     plain = replace(message, weight=None, spans=(), mask_reason="", name=None)
     row = write_message(plain, with_faults=False)
     if message.calls and not message.content:

@@ -148,7 +148,8 @@ def read_source(source: Source, *, companions: Companions) -> Iterator[Trajector
                 earlier = ids.add(identifier, record.number)
                 if earlier is None:
                     provenance = origin | dict(item.provenance) if origin else item.provenance
-                    yield replace(item, id=identifier, provenance=provenance)
+                    named = item.id == identifier and not origin
+                    yield item if named else replace(item, id=identifier, provenance=provenance)
                     continue
                 problem = f"id {identifier!r} is also the id of line {earlier}"
                 item = DataError(f"{where}: {problem}; give every row an id of its own, or none")

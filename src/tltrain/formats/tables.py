@@ -18,7 +18,9 @@ from typing import Any, BinaryIO
 from uuid import UUID
 
 from tltrain.errors import DataError
+from tltrain.files import decode_json
 from tltrain.formats.records import Decoded, Record
+from tltrain.formats.table_writer import JSON_COLUMNS
 from tltrain.types import Json
 
 _BATCH = 128
@@ -56,10 +58,11 @@ def _read_group(table: Any, group: int, first: int, path: Path) -> Iterator[Reco
 
     end = first + table.metadata.row_group(group).num_rows
     number = first
+    json_columns = _json_columns(table)
     try:
         for batch in table.iter_batches(batch_size=_BATCH, row_groups=[group]):
             for row in batch.to_pylist(maps_as_pydicts="lossy"):
-                yield Record(number, _row_value(row, f"{path}:{number}"))
+                yield Record(number, _row_value(row, json_columns, f"{path}:{number}"))
                 number += 1
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         for rest in range(number, end):
@@ -67,9 +70,22 @@ def _read_group(table: Any, group: int, first: int, path: Path) -> Iterator[Reco
             yield Record(rest, DataError(f"{path}:{rest}: {problem}"))
 
 
-def _row_value(row: dict[str, Any], where: str) -> Decoded:
+def _json_columns(table: Any) -> set[str]:
+    """Columns that tltrain wrote as JSON text, as no Arrow type held them."""
+    named = (table.schema_arrow.metadata or {}).get(JSON_COLUMNS, b"[]")
     try:
-        return {name: _value(value, name) for name, value in row.items() if not _is_missing(value)}
+        return set(decode_json(named))  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        return set()
+
+
+def _row_value(row: dict[str, Any], json_columns: set[str], where: str) -> Decoded:
+    try:
+        given = {name: value for name, value in row.items() if not _is_missing(value)}
+        return {
+            name: decode_json(value) if name in json_columns and isinstance(value, str) else _value(value, name)
+            for name, value in given.items()
+        }
     except ValueError as error:
         return DataError(f"{where}: {error}")
 
