@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from tltrain.cli import (
     audit_verbs,
+    convert_verbs,
     corpus_verbs,
     data_verbs,
     file_verbs,
@@ -24,6 +25,7 @@ from tltrain.cli.failures import FAILED, WRONG_USAGE, report_failure
 _EXAMPLES: tuple[tuple[str, Callable[..., None] | typer.Typer, str], ...] = (
     ("generate", data_verbs.generate, "tltrain generate --out data --num-train 500 --num-test 100"),
     ("audit", audit_verbs.GROUP, "tltrain audit data/train.jsonl --out audit"),
+    ("convert", convert_verbs.convert, "tltrain convert data.parquet --to trl --out data.jsonl"),
     ("inspect", inspect_verbs.inspect, "tltrain inspect data/train.jsonl --out page.html"),
     ("explain", inspect_verbs.explain, "tltrain explain data/train.jsonl --row train-00002"),
     ("sft", training_verbs.sft, "tltrain sft data/train.jsonl --verdicts audit/verdicts.jsonl --out sft"),
