@@ -197,8 +197,13 @@ def _write(path: Path, rows: Sequence[BaseModel]) -> None:
     write_text_atomic(path, "".join(encode_line(row.model_dump(mode="json")) for row in rows))
 
 
-def score_again(run: Path, *, data_dir: Path) -> PublicScores:
+def score_again(run: Path, *, data_dir: Path, allow_changed: bool = False) -> PublicScores:
     """Judge all answers of a run anew, without the model, and write its rows and scores.
+
+    Args:
+        run: folder of the run.
+        data_dir: holds the test sets that it was made from.
+        allow_changed: take data that differs from what was published, even if the run did not.
 
     Raises:
         DataError: the folder is no run on public test sets, or a file of it or of the data cannot be read.
@@ -210,7 +215,7 @@ def score_again(run: Path, *, data_dir: Path) -> PublicScores:
     except (ValidationError, OSError) as error:
         first = str(error).splitlines()[0]
         raise DataError(f"{run} is no finished run of `tltrain eval --bench`: {first}; name such a folder") from None
-    data = DataFolder(data_dir, allow_changed=config.allow_changed)
+    data = DataFolder(data_dir, allow_changed=allow_changed or config.allow_changed)
     found: dict[str, BenchScores] = {}
     for spec in config.benches:
         name, _ = split_spec(spec)

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from tltrain.cli import (
     audit_verbs,
+    bench_verbs,
     convert_verbs,
     corpus_verbs,
     data_verbs,
@@ -30,7 +31,7 @@ _EXAMPLES: tuple[tuple[str, Callable[..., None] | typer.Typer, str], ...] = (
     ("explain", inspect_verbs.explain, "tltrain explain data/train.jsonl --row train-00002"),
     ("sft", training_verbs.sft, "tltrain sft data/train.jsonl --verdicts audit/verdicts.jsonl --out sft"),
     ("ppo", training_verbs.ppo, "tltrain ppo data/train.jsonl --model sft/model --out ppo"),
-    ("eval", measuring_verbs.evaluate, "tltrain eval data/test.jsonl --model ppo/model --out eval --max-cases 200"),
+    ("eval", bench_verbs.GROUP, "tltrain eval data/test.jsonl --model ppo/model --out eval --max-cases 200"),
     ("report", measuring_verbs.report, "tltrain report runs/demo"),
     ("run", run_verbs.run, "tltrain run my_recipe.yaml --out runs/mine --set sft.num_epochs=2"),
     ("demo", run_verbs.demo, "tltrain demo --out runs/demo"),

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -11,7 +11,6 @@ from tltrain.cli.options import (
     EMBEDDED,
     AsJson,
     ConfigFile,
-    Data,
     DryRun,
     Model,
     Out,
@@ -23,13 +22,45 @@ from tltrain.cli.options import (
     choose_reuse,
 )
 from tltrain.cli.output import print_config, print_facts, print_json
-from tltrain.cli.scores import print_scores
+from tltrain.cli.scores import print_scores, show_score
+from tltrain.errors import UsageError
+
+if TYPE_CHECKING:
+    from tltrain.benches.public_config import PublicEvalConfig
+    from tltrain.stage import Reuse
+
+__all__ = ["AllowChanged", "DataDir", "evaluate", "report", "show_score"]
+
+DataDir: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--data-dir", metavar="DIR", help="Folder of the public test sets; by default TLTRAIN_DATA."),
+]
+AllowChanged: TypeAlias = Annotated[
+    bool, typer.Option("--allow-changed", help="Take public test sets that differ from the published files.")
+]
 
 
 def evaluate(
-    data: Data,
     out: Out,
+    data: Annotated[
+        Path | None,
+        typer.Argument(metavar="DATA", help="Trajectories: JSON Lines of OpenAI chat messages with tools."),
+    ] = None,
     model: Model = EMBEDDED,
+    bench: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Public test sets in place of DATA: toolalpaca, rotbench, bfcl, tooleyes, with commas between; parts "
+            "as in rotbench:clean+heavy or bfcl:exec+live.",
+        ),
+    ] = None,
+    data_dir: DataDir = None,
+    allow_changed: AllowChanged = False,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="With --bench: an OpenAI-compatible endpoint that serves --model."),
+    ] = None,
     verdicts: Annotated[
         Path | None,
         typer.Option(help="verdicts.jsonl of `tltrain audit` on DATA: calls that went wrong are no right answers."),
@@ -49,11 +80,26 @@ def evaluate(
     TS, PI and CF: percent of calls with the right tool, the right parameter names, the right values. DE and CE: percent
     of calls with errors of understanding and of calling, lower is better. VA: percent of tasks with a valid answer.
     """
+    if bench is not None:
+        _check_public(data, verdicts, max_episodes)
+        flags: dict[str, object] = {"benches": bench, "max_cases": max_cases, "seed": seed}
+        flags |= {"allow_changed": allow_changed or None}
+        if endpoint:
+            flags |= {"endpoint.base_url": endpoint, "endpoint.model": model}
+        public = _load_public(flags, config, settings)
+        if dry_run:
+            return print_config(public, {"data-dir": data_dir, "model": model, "out": out})
+        reuse = choose_reuse(resume=resume, overwrite=overwrite)
+        return _evaluate_public(public, data_dir=data_dir, model=model, out=out, reuse=reuse, as_json=as_json)
+    if data is None:
+        raise UsageError("give DATA, a file of trajectories, or --bench, names of public test sets")
+    if endpoint or data_dir or allow_changed:
+        raise UsageError("--endpoint, --data-dir and --allow-changed are for --bench; leave them out, or give --bench")
     from tltrain.benches.config import EvalConfig
     from tltrain.config import load_config
 
-    flags = {"max_cases": max_cases, "max_episodes": max_episodes, "seed": seed}
-    resolved = load_config(EvalConfig, file=config, flags=flags, settings=settings or ())
+    given = {"max_cases": max_cases, "max_episodes": max_episodes, "seed": seed}
+    resolved = load_config(EvalConfig, file=config, flags=given, settings=settings or ())
     if dry_run:
         return print_config(resolved, {"data": data, "model": model, "verdicts": verdicts, "out": out})
     from tltrain.progress import ProgressLine
@@ -69,6 +115,42 @@ def evaluate(
         return print_json(scores)
     print_scores({str(model): scores})
     return print_facts({"scores": out / "scores.json", "answers": out / "cases.jsonl", "tasks": out / "episodes.jsonl"})
+
+
+def _check_public(data: Path | None, verdicts: Path | None, max_episodes: int | None) -> None:
+    unused = {"DATA": data, "--verdicts": verdicts, "--max-episodes": max_episodes}
+    for name, value in unused.items():
+        if value is not None:
+            raise UsageError(f"{name} has no meaning with --bench; leave one of the two out")
+
+
+def _load_public(flags: dict[str, object], file: Path | None, settings: list[str] | None) -> "PublicEvalConfig":
+    from tltrain.benches.public_config import PublicEvalConfig
+    from tltrain.config import load_config
+
+    return load_config(PublicEvalConfig, file=file, flags=flags, settings=settings or ())
+
+
+def _evaluate_public(
+    config: "PublicEvalConfig", *, data_dir: Path | None, model: str, out: Path, reuse: "Reuse", as_json: bool
+) -> None:
+    from tltrain.benches.data_folder import resolve_data_dir
+    from tltrain.cli.bench_verbs import print_benches
+    from tltrain.progress import ProgressLine
+
+    folder = resolve_data_dir(data_dir)
+    if config.endpoint is None:
+        from tltrain.engine.model import resolve_model
+
+        resolve_model(model)
+    with resumable(out), ProgressLine("eval") as progress:
+        from tltrain.benches.public_run import evaluate_public as work
+
+        result = work(config, data_dir=folder, model=model, out=out, reuse=reuse, progress=progress)
+    if as_json:
+        return print_json(result.scores.model_dump(mode="json"))
+    print_benches(result.scores.benches)
+    return print_facts({"scores": out / "scores.json", "answers": out})
 
 
 def report(

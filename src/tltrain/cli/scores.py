@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from tltrain.cli.output import print_table
 
 if TYPE_CHECKING:
+    from tltrain.benches.scores import Score as BenchScore
     from tltrain.report.records import Score
     from tltrain.run import RunResult
 
@@ -23,13 +24,14 @@ def print_scores(scores: Mapping[str, Mapping[str, Any]]) -> None:
         read = Scores.model_validate(found)
         single, episodes = read.single or SingleTurn(), read.episodes or MultiTurn()
         measured = (single.TS, single.PI, single.CF, episodes.success, episodes.DE, episodes.CE, episodes.VA)
-        rows.append([name, *map(_cell, measured)])
+        rows.append([name, *map(show_score, measured)])
     title = "Percent ± half of the 95% interval"
     print_table(("", "TS", "PI", "CF", "success", "DE", "CE", "VA"), rows, title=title)
 
 
-def _cell(score: "Score") -> str | None:
-    if score.mean is None:
+def show_score(score: "Score | BenchScore | None") -> str | None:
+    """A score with half of its interval; None if there is none."""
+    if score is None or score.mean is None:
         return None
     if score.low is None or score.high is None:
         return f"{score.mean:.1f}"
