@@ -44,11 +44,10 @@ def read_ends(text: str, reader: Reader) -> Finding | None:
     tail = _blank_harmless(straighten(text[tail_start:]), reader.book)
     is_harmless = reader.book.harmless.match(head, start)
     lowered = tail.casefold()
-    lowered_head = lowered if not tail_start and len(text) <= _HEAD and tail == head else head.casefold()
     for rule in reader.book.select(reader.words).ends:
         match = None
         if rule.reach is Reach.OPENING:
-            if not is_harmless and rule.may_match(lowered_head):
+            if not is_harmless:
                 match, offset = rule.pattern.match(head, start), 0
         elif rule.may_match(lowered):
             match, offset = rule.pattern.search(tail), tail_start

@@ -28,8 +28,13 @@ _TYPE_NAMES: Mapping[str, tuple[str, ...]] = {
 _TYPES = {name: kind for kind, names in _TYPE_NAMES.items() for name in names}
 
 
-_PLAIN_TYPES = {"string": str, "str": str, "integer": int, "int": int, "boolean": bool, "number": float, "float": float}
-_ASKING_WORDS = frozenset({"enum", "const", "anyOf", "oneOf", "allOf"})
+_PLAIN_TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("string", "str"), (str,)),
+    **dict.fromkeys(("integer", "int"), (int,)),
+    **dict.fromkeys(("number", "float"), (int, float)),
+    **dict.fromkeys(("boolean", "bool"), (bool,)),
+}
+_ASKING_WORDS = frozenset({"const", "anyOf", "oneOf", "allOf"})
 
 
 class FaultKind(StrEnum):
@@ -56,11 +61,14 @@ class Fault(NamedTuple):
 
 
 def is_plainly_right(value: Json, schema: Json) -> bool:
-    """True only for a scalar of the one type that the schema asks for, where it asks for nothing else."""
+    """True only for a scalar of the one type that the schema asks for, where it asks for no more than one of a list."""
     if not isinstance(schema, dict) or not _ASKING_WORDS.isdisjoint(schema):
         return False
     kind = schema.get("type")
-    return isinstance(kind, str) and _PLAIN_TYPES.get(kind) is type(value)
+    if not isinstance(kind, str) or type(value) not in _PLAIN_TYPES.get(kind, ()):
+        return False
+    allowed = schema.get("enum")
+    return allowed is None or (isinstance(value, str) and isinstance(allowed, list) and value in allowed)
 
 
 def find_faults(value: Json, schema: Json, path: str) -> list[Fault]:
