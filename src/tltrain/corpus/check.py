@@ -93,17 +93,17 @@ class _Reading:
         """Name and rows of each file, those in folders in place of the folders, some files there left out."""
         found: list[tuple[str, list[RowFacts]]] = []
         for file in files:
-            before = len(found)
-            for path in data_files(file.path):
-                if path != file.path and path.resolve() in without:
-                    continue
+            num_before = len(found)
+            inside = data_files(file.path)
+            rest = [path for path in inside if path == file.path or path.resolve() not in without]
+            for path in rest:
                 try:
                     found.append((str(path), self._read_file(file.model_copy(update={"path": path}), len(found))))
                 except DataError as error:
                     if path == file.path:
                         raise
                     self.unreadable[str(path)] = str(error).splitlines()[0]
-            if len(found) == before:
+            if len(found) == num_before and len(rest) == len(inside):
                 listed = "; ".join(self.unreadable.values())
                 raise DataError(f"{file.path}: no file in this folder can be read: {listed}")
         return found
