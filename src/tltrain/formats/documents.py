@@ -113,13 +113,13 @@ class _Buffer:
 
 def _end_of_value(text: str, start: int) -> int | None:
     """Offset after the value; of one that is no JSON, after its last bracket; None if it has no end in the text."""
+    if text[start : start + 1] not in ("[", "{", '"'):
+        scalar = _SCALAR.match(text, start)  # up to what follows, as 1 may be the beginning of 12
+        return scalar.end() if scalar else None
     try:
         return _DECODER.raw_decode(text, start)[1]
     except (ValueError, RecursionError):
         pass
-    scalar = _SCALAR.match(text, start)
-    if scalar:
-        return scalar.end()
     depth, position = 0, start
     while bracket := _TO_BRACKET.match(text, position):
         depth += 1 if bracket[1] in "[{" else -1

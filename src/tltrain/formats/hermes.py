@@ -74,7 +74,7 @@ class HermesRows:
             return reason
         for turn in record["conversations"]:  # type: ignore[union-attr]
             source = turn.get("from", turn.get("role")) if isinstance(turn, dict) else None
-            if source not in _ROLES:
+            if not isinstance(source, str) or source not in _ROLES:
                 return f"a turn comes from {str(source)[:40]!r}, not one of {', '.join(_ROLES)}"
         return None
 
@@ -116,7 +116,7 @@ def _read_fields(turn: Any, where: str, field: str) -> tuple[Role, str, dict[str
     if not isinstance(turn, dict):
         raise bad(where, field, f"is of type {json_type(turn)}", "give an object with from and value")
     source, value = turn.get("from", turn.get("role")), turn.get("value", turn.get("content"))
-    if source not in _ROLES:
+    if not isinstance(source, str) or source not in _ROLES:
         raise bad(where, f"{field}.from", f"is {str(source)[:40]!r}", f"use one of {', '.join(_ROLES)}")
     if _ROLES[source] is Role.TOOL and value is not None and not isinstance(value, str):
         value = json.dumps(value, ensure_ascii=False)

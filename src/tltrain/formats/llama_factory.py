@@ -224,7 +224,7 @@ def _read_parts(value: Any, where: str, field: str) -> Json:
     calls: list[Json] = []
     for index, part in enumerate(value["content"]):
         kind, text = (part.get("type"), part.get("value")) if isinstance(part, dict) else (None, None)
-        if kind not in _PARTS or not isinstance(text, str):
+        if str(kind) not in _PARTS or not isinstance(text, str):
             problem = "is no part of type text, reasoning or tool_call with a text as value"
             raise bad(where, f"{field}.content[{index}]", problem, "mend it, or drop the row")
         if kind == "tool_call":

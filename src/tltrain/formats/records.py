@@ -80,13 +80,27 @@ def _read(file: BinaryIO, path: Path) -> Iterator[Record]:
     if _peek(file, len(_BOM)) == _BOM:
         file.read(len(_BOM))
     start = file.tell()
-    head = file.read(_HEAD)
+    head = _read_head(file)
     file.seek(start)
     if _is_document(head):
         from tltrain.formats.documents import iterate_elements
 
         return iterate_elements(file, path)
     return _iterate_lines(file, path)
+
+
+def _read_head(file: BinaryIO) -> bytes:
+    """The first bytes; those before the damage of a gzip file."""
+    head = b""
+    while len(head) < _HEAD:
+        try:
+            piece = file.read(min(_HEAD, 1 << 14))
+        except (EOFError, zlib.error):
+            break
+        if not piece:
+            break
+        head += piece
+    return head
 
 
 def _peek(file: BinaryIO, size: int) -> bytes:
