@@ -48,21 +48,32 @@ class Store {
     return low;
   }
 
-  async chunk(place) {
-    let entry = this.cache.get(place);
+  // Values of a chunk, as a promise: who asks while it is being read waits for the same reading.
+  chunk(place) {
+    const entry = this.cache.get(place) ?? this.read(place);
     this.cache.delete(place);
-    if (!entry) {
-      const text = await readText(`${this.name}-${place}`);
-      entry = { values: JSON.parse(text), chars: text.length };
-      this.chars += entry.chars;
-    }
     this.cache.set(place, entry); // the last one is the one used last
-    for (const [oldest, { chars }] of this.cache) {
-      if (this.chars <= CACHE_CHARS || oldest === place) break;
-      this.cache.delete(oldest);
+    return entry.values;
+  }
+
+  read(place) {
+    const entry = { chars: 0 };
+    entry.values = readText(`${this.name}-${place}`).then((text) => {
+      entry.chars = text.length;
+      this.chars += entry.chars;
+      this.forgetOldest(place);
+      return JSON.parse(text);
+    });
+    return entry;
+  }
+
+  forgetOldest(kept) {
+    for (const [place, { chars }] of this.cache) {
+      if (this.chars <= CACHE_CHARS) break;
+      if (place === kept || !chars) continue;
+      this.cache.delete(place);
       this.chars -= chars;
     }
-    return entry.values;
   }
 
   async get(number) {

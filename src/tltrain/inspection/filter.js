@@ -9,6 +9,8 @@ const LABELS = {
 };
 const TRAINED = { yes: "trained", any: "blocked", audit: "blocked by the audit", file: "blocked by the file", format: "blocked as unreadable" };
 
+const READ_AHEAD = 4; // chunks that are inflated while one is searched
+
 function passesTrained(verdict, wanted) {
   if (wanted === "yes") return !verdict.by;
   return wanted === "any" ? Boolean(verdict.by) : verdict.by === wanted;
@@ -75,6 +77,7 @@ async function searchRows(index, rows, needle, tell) {
   let slice = performance.now();
   for (let at = 0; at < rows.length;) {
     const place = index.rows.chunkOf(rows[at]);
+    for (let next = place + 1; next < Math.min(place + READ_AHEAD, index.rows.starts.length); next++) index.rows.chunk(next);
     const bodies = await index.rows.chunk(place);
     const first = index.rows.starts[place];
     for (; at < rows.length && rows[at] < first + bodies.length; at++) {

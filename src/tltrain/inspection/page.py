@@ -90,7 +90,8 @@ class _Packer:
     """All rows of a source as chunks in two files, and their index."""
 
     def __init__(self, bodies: BinaryIO, shared: BinaryIO, reader: TokenReader | None):
-        self.files = (bodies, shared)
+        self.files = (shared, bodies)
+        """In the order of the page: a row can be shown before the page has loaded to its end."""
         self.index = IndexBuilder()
         self.num_skipped = 0
         self.reasons: list[Json] = []

@@ -114,7 +114,7 @@ def _inspect_call(
         blocks.append(Block(BlockedBy.AUDIT, _audit_reason(verdict, policy)))
     message = trajectory.messages[step.message]
     if call_weight(message, step.position) == 0:
-        blocks.append(Block(BlockedBy.FILE, message.mask_reason or "the file gives it weight 0"))
+        blocks.append(Block(BlockedBy.FILE, message.mask_reason or "weight 0"))
     if isinstance(step.call, MalformedCall):
         blocks.append(Block(BlockedBy.FORMAT, f"the call cannot be read: {step.call.reason}"))
     return InspectedCall(
