@@ -92,6 +92,7 @@ def test_a_row_is_the_same_whatever_its_ids_blanks_provenance_and_order_of_tools
         with_call(ToolCall(name="find", arguments={"what": "it", "n": 2})),
         with_call(ToolCall(name="find", arguments={"what": "it", "n": "1"})),
         with_call(ToolCall(name="find", arguments={"what": "it", "n": True})),
+        with_call(ToolCall(name="find", arguments={"what": "it", "n": 10**30})),
         with_call(MalformedCall(raw='find {"n": 1, "what": "it"}', reason="no call")),
         row(messages=(row().messages[0], Message(role=Role.ASSISTANT, weight=0.0, calls=row().messages[1].calls))),
     ],

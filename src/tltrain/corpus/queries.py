@@ -6,6 +6,8 @@ import re
 import unicodedata
 from typing import NamedTuple
 
+import orjson
+
 from tltrain.types import AnyCall, Message, Role, Tool, ToolCall, Trajectory
 
 Key = bytes
@@ -108,7 +110,10 @@ def _squeeze(text: str) -> str:
 
 
 def _dump(value: object) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, default=dict)
+    try:
+        return orjson.dumps(value, default=dict, option=orjson.OPT_SORT_KEYS).decode()
+    except orjson.JSONEncodeError:  # an integer of more than 64 bits, or deeper than orjson goes
+        return json.dumps(value, sort_keys=True, ensure_ascii=False, default=dict)
 
 
 def shorten(text: str, length: int = 160) -> str:
