@@ -142,9 +142,9 @@ def decode_json(text: str | bytes) -> Json:
     except orjson.JSONDecodeError:
         value = _decode_slowly(text)
     else:
-        if _LONG_NUMBER in encoded.translate(_DIGITS_ALONE):
+        if len(encoded) >= len(_LONG_NUMBER) and _LONG_NUMBER in encoded.translate(_DIGITS_ALONE):
             value = _decode_slowly(text)
-    if encoded.count(b"{") + encoded.count(b"[") > _MAX_DEPTH:
+    if len(encoded) > 2 * _MAX_DEPTH and encoded.count(b"{") + encoded.count(b"[") > _MAX_DEPTH:
         _check_depth(value)
     return value
 

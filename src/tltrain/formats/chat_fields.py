@@ -157,11 +157,11 @@ def _join_parts(parts: list[dict[str, Any]], where: str, field: str) -> Text:
 def read_optional(value: Mapping[str, Any], key: str, where: str, field: str) -> str | None:
     """A text or an integer, as identifiers are; None where there is none."""
     text = value.get(key)
+    if text is None or isinstance(text, str):
+        return text
     if isinstance(text, int) and not isinstance(text, bool):
         return str(text)
-    if not isinstance(text, str | None):
-        raise bad(where, f"{field}.{key}", f"is of type {json_type(text)}", "give a string")
-    return text
+    raise bad(where, f"{field}.{key}", f"is of type {json_type(text)}", "give a string")
 
 
 def read_calls(value: Mapping[str, Any], where: str, field: str) -> Iterator[AnyCall]:
@@ -172,10 +172,26 @@ def read_calls(value: Mapping[str, Any], where: str, field: str) -> Iterator[Any
         calls = [] if legacy is None else [{"function": legacy}]
     if isinstance(calls, str):
         calls = _decoded(calls, where, f"{field}.tool_calls")
-    if not isinstance(calls, Sequence) or isinstance(calls, str):
+    if not isinstance(calls, list):
         raise bad(where, f"{field}.tool_calls", f"is of type {json_type(calls)}", "give a list of calls")
     for index, call in enumerate(calls):
-        yield read_call(call, where, f"{field}.tool_calls[{index}]")
+        yield _read_plain_call(call) or read_call(call, where, f"{field}.tool_calls[{index}]")
+
+
+def _read_plain_call(value: Any) -> ToolCall | None:
+    """A call as most are, without a name for its place; None for every other, right or wrong."""
+    function = value.get("function") if isinstance(value, dict) and "malformed" not in value else None
+    if not isinstance(function, dict):
+        return None
+    name, arguments, identifier = function.get("name"), function.get("arguments"), value.get("id")
+    if not name or not isinstance(name, str) or not (identifier is None or isinstance(identifier, str)):
+        return None
+    if isinstance(arguments, str):
+        try:
+            arguments = decode_json(arguments)
+        except ValueError:
+            return None
+    return ToolCall(name=name, arguments=arguments, id=identifier) if isinstance(arguments, dict) else None
 
 
 def read_call(value: Any, where: str, field: str) -> AnyCall:

@@ -13,6 +13,7 @@ from tltrain.types import Json, Message, Trajectory, WeightSpan
 
 ALIASES = ("weight", "loss_weight", "loss_scale", "loss", "train", "trainable", "loss_mask")
 """Names of a message's loss weight: OpenAI, LLaMA-Factory, ms-swift (two), axolotl, and what others call it."""
+_ALIASES = frozenset(ALIASES)
 _CALL_FIELD = re.compile(r"tool_calls\[(\d{1,9})\]")
 
 
@@ -24,6 +25,8 @@ def read_weight(value: Mapping[str, Any], where: str, field: str) -> float | Non
     Raises:
         DataError: a weight is no number, negative or not finite.
     """
+    if _ALIASES.isdisjoint(value):
+        return None
     weights = [_number(value[name], where, f"{field}.{name}") for name in ALIASES if value.get(name) is not None]
     return math.prod(weights) if weights else None
 
@@ -31,7 +34,7 @@ def read_weight(value: Mapping[str, Any], where: str, field: str) -> float | Non
 def _number(value: Any, where: str, field: str) -> float:
     if isinstance(value, list) and value and all(item == value[0] for item in value):
         value = value[0]
-    if not isinstance(value, bool | int | float):
+    if not isinstance(value, (bool, int, float)):  # noqa: UP038 - a union is built anew on each call
         shown = json_type(value)
         raise DataError(f"{where}: {field} is of type {shown}; give a number, 0 to keep the message from teaching")
     weight = float(value) if abs(value) < 1e9 else math.inf

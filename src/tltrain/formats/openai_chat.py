@@ -27,6 +27,7 @@ from tltrain.types import Json, Message, Role, Trajectory
 
 _ROLES = {role.value: role for role in Role} | {"developer": Role.SYSTEM, "function": Role.TOOL}
 _REASONING = ("reasoning_content", "reasoning", "thinking")
+_REASONING_SET = frozenset(_REASONING)
 _OWN_FIELDS = frozenset({"id", "messages", "tools", "functions", "provenance"})
 
 
@@ -95,7 +96,7 @@ def _read_plainly(value: Any) -> Message | None:
     role = value.get("role")
     if role == "tool":
         call_id, name = value.get("tool_call_id"), value.get("name")
-        if isinstance(call_id, str | None) and isinstance(name, str | None):
+        if (call_id is None or isinstance(call_id, str)) and (name is None or isinstance(name, str)):
             return Message(role=Role.TOOL, content=value["content"], call_id=call_id, name=name)
     elif role in ("user", "system"):
         return Message(role=_ROLES[role], content=value["content"])
@@ -105,9 +106,10 @@ def _read_plainly(value: Any) -> Message | None:
 
 
 def _read_message(value: Any, where: str, field: str) -> Message:
-    if not isinstance(value, Mapping):
+    if not isinstance(value, dict):
         raise bad(where, field, f"is of type {json_type(value)}", "give an object with role and content")
-    role = _ROLES.get(value.get("role") or "") if isinstance(value.get("role"), str | None) else None
+    given = value.get("role")
+    role = _ROLES.get(given) if isinstance(given, str) else None
     if role is None:
         problem = "is missing" if not value.get("role") else f"{value['role']!r} is unknown"
         raise bad(where, f"{field}.role", problem, f"use one of {', '.join(Role)}")
@@ -128,9 +130,10 @@ def _read_message(value: Any, where: str, field: str) -> Message:
 def _read_turn(value: Mapping[str, Any], where: str, field: str) -> Message:
     """A message of the assistant, with the loss weights that it carries."""
     content = read_text(value, "content", where, field)
-    reasoning = next(
-        (text for key in _REASONING if (text := read_text(value, key, where, field).content)), content.reasoning
-    )
+    reasoning = content.reasoning
+    if not _REASONING_SET.isdisjoint(value):
+        texts = (read_text(value, key, where, field).content for key in _REASONING)
+        reasoning = next(filter(None, texts), reasoning)
     calls = tuple(read_calls(value, where, field))
     if value.get("content") is None and not calls and not reasoning:
         raise bad(where, f"{field}.content", "is missing and there are no tool_calls", "give a text or calls")
@@ -140,7 +143,7 @@ def _read_turn(value: Mapping[str, Any], where: str, field: str) -> Message:
         reasoning=reasoning,
         calls=calls,
         weight=read_weight(value, where, field),
-        mask_reason=read_optional(value, "mask_reason", where, field) or "",
+        mask_reason=(read_optional(value, "mask_reason", where, field) or "") if "mask_reason" in value else "",
         spans=content.spans,
     )
     if value.get("spans") is None:
@@ -191,12 +194,3 @@ def write_message(message: Message, *, with_faults: bool = True) -> dict[str, Js
 def write_trajectories(path: Path, trajectories: Sequence[Trajectory]) -> None:
     """Write a JSON Lines file, whole or not at all."""
     write_text_atomic(path, "".join(encode_line(row_from_trajectory(trajectory)) for trajectory in trajectories))
-
-
-def __getattr__(name: str) -> Any:
-    """Reading files, which has moved to `formats.read`."""
-    if name in {"BadRow", "ReadResult", "iterate_trajectories", "read_trajectories"}:
-        from tltrain.formats import read
-
-        return getattr(read, name)
-    raise AttributeError(name)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -138,22 +138,25 @@ def read_source(source: Source, *, companions: Companions) -> Iterator[Trajector
     """
     ids = NumberedIds()
     origin = {} if source.format in (OPENAI, TLTRAIN) else {"source_format": source.format.name}
+    place_of: dict[Path, tuple[str, str]] = {}
     for file, record in source.records:
-        where = f"{file}:{record.number}"
-        name = f"{_stem(file, source.path)}:{record.number}"
+        if file not in place_of:
+            place_of = {file: (str(file), _stem(file, source.path))}
+        shown, stem = place_of[file]
+        where = f"{shown}:{record.number}"
         items = _read_record(source.format, record, where, companions)
         for place, item in enumerate(items, start=1):
             if isinstance(item, Trajectory):
-                identifier = item.id or (name if len(items) == 1 else f"{name}.{place}")
+                suffix = "" if len(items) == 1 else f".{place}"
+                identifier = item.id or f"{stem}:{record.number}{suffix}"
                 earlier = ids.add(identifier, record.number)
                 if earlier is None:
                     provenance = origin | dict(item.provenance) if origin else item.provenance
-                    named = item.id == identifier and not origin
-                    yield item if named else replace(item, id=identifier, provenance=provenance)
+                    yield Trajectory(id=identifier, tools=item.tools, messages=item.messages, provenance=provenance)
                     continue
                 problem = f"id {identifier!r} is also the id of line {earlier}"
                 item = DataError(f"{where}: {problem}; give every row an id of its own, or none")
-            yield BadRow(file=str(file), line=record.number, reason=str(item), row=record.excerpt())
+            yield BadRow(file=shown, line=record.number, reason=str(item), row=record.excerpt())
 
 
 def _read_record(format: Format, record: Record, where: str, companions: Companions) -> list[Trajectory | DataError]:
