@@ -82,7 +82,9 @@ def _is_plainly_right(call: ToolCall, tools: Sequence[Tool]) -> bool:
     for tool in tools:
         if tool.name == call.name:
             required = tool.parameters.get("required")
-            properties = tool.properties
+            properties = tool.parameters.get("properties")
+            if not isinstance(properties, dict):
+                return not call.arguments and not required
             return all(
                 name in properties and is_plainly_right(value, properties[name])
                 for name, value in call.arguments.items()

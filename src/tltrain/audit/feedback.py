@@ -168,7 +168,7 @@ def _name(finding: Finding, reader: Reader) -> tuple[FeedbackKind, Blame, str]:
 def _read_text(text: str, reader: Reader, depth: int) -> Finding:
     """Judge a text of any form."""
     text = text.strip()
-    wrapped = _WRAPPERS.fullmatch(text[:100_000])
+    wrapped = _WRAPPERS.fullmatch(text[:100_000]) if text[:1] in ("`", "<") else None
     if wrapped:
         text = (wrapped["fenced"] or wrapped["tagged"] or "").strip()
     if not text:
@@ -177,9 +177,9 @@ def _read_text(text: str, reader: Reader, depth: int) -> Finding:
         return _read_scalar(_LITERALS[text.strip(".").lower()], text, reader)
     if depth > _MAX_DEPTH:
         return Finding(_OK, "nested_too_deeply")
-    printed = _PRINTED_RESPONSE.fullmatch(text) or _PRINTED_ARGUMENTS.fullmatch(text[:_NOTICE_LENGTH])
-    if printed:
-        text = printed[printed.lastindex or 1]
+    if text[0] in "<(":
+        printed = _PRINTED_RESPONSE.fullmatch(text) or _PRINTED_ARGUMENTS.fullmatch(text[:_NOTICE_LENGTH])
+        text = printed[printed.lastindex or 1] if printed else text
     structure = read_structure(text)
     if structure is not None:
         return _read_value(structure.value, text, reader, depth)

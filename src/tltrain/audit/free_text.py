@@ -6,7 +6,8 @@ The rules are those of `rules.yaml`; this module knows where they may look.
 import re
 
 from tltrain.audit.finding import Finding, Reader
-from tltrain.audit.rules import Reach, RuleBook
+from tltrain.audit.literals import may_hold
+from tltrain.audit.rules import Reach, RuleBook, find_first
 from tltrain.audit.verdict import VerdictLabel
 
 _NOTICE_LIMIT = 300
@@ -41,16 +42,19 @@ def read_ends(text: str, reader: Reader) -> Finding | None:
     marks = _LEADING_MARKS.match(head)
     start = marks.end() if marks else 0
     tail_start = max(0, len(text) - _TAIL)
-    tail = _blank_harmless(straighten(text[tail_start:]), reader.book)
-    is_harmless = reader.book.harmless.match(head, start)
+    tail = straighten(text[tail_start:])
     lowered = tail.casefold()
+    is_harmless = reader.book.harmless.match(head, start)
+    if may_hold(lowered, reader.book.harmless_literals):
+        tail = _blank_harmless(tail, reader.book)
     for rule in reader.book.select(reader.words).ends:
         match = None
         if rule.reach is Reach.OPENING:
             if not is_harmless:
                 match, offset = rule.pattern.match(head, start), 0
-        elif rule.may_match(lowered):
-            match, offset = rule.pattern.search(tail), tail_start
+        else:
+            parts = [part for part in rule.parts if may_hold(lowered, part.literals)]
+            match, offset = find_first(parts, tail), tail_start
         if match:
             # up to the end of the line: `Error:` alone explains nothing
             end = text.find("\n", offset + match.end())
@@ -70,15 +74,16 @@ def read_notice(text: str, reader: Reader, *, is_quotable: bool = True) -> Findi
     """
     if len(text) > _NOTICE_LIMIT:
         return Finding(VerdictLabel.OK, "long_content")
-    plain = _blank_out(straighten(text), reader.book)
+    plain = straighten(text)
+    plain = _blank_out(plain, reader.book, plain.casefold())
     lowered = plain.casefold()
-    for rule in reader.book.select(reader.words).notices:
-        match = rule.pattern.search(plain) if rule.may_match(lowered) else None
+    for rule, parts in reader.book.select(reader.words).notices.that_may_match(lowered):
+        match = find_first(parts, plain)
         if match:
             is_doubtful = rule.label is VerdictLabel.ERROR and is_quotable and _may_be_quote(text, reader)
             label = VerdictLabel.AMBIGUOUS if is_doubtful else rule.label
             return Finding(label, rule.name, text[match.start() : match.end()], text=text, rule=rule)
-    mention = reader.book.mention.search(plain)
+    mention = reader.book.mention.search(plain) if may_hold(lowered, reader.book.mention_literals) else None
     if mention and text.count("\n") < 2 and reader.book.reading_tools.isdisjoint(reader.words):
         return Finding(VerdictLabel.AMBIGUOUS, "mentions_error", text[mention.start() : mention.end()])
     return Finding(VerdictLabel.OK, "plain_text")
@@ -96,9 +101,11 @@ def _blank_harmless(text: str, book: RuleBook) -> str:
     return book.harmless.sub(lambda match: " " * len(match[0]), text)
 
 
-def _blank_out(text: str, book: RuleBook) -> str:
+def _blank_out(text: str, book: RuleBook, lowered: str) -> str:
     """The text with harmless phrases and quoted phrases (not quoted names) blanked, at the same length."""
-    text = _blank_harmless(text, book)
+    text = _blank_harmless(text, book) if may_hold(lowered, book.harmless_literals) else text
+    if not any(mark in text for mark in "'\"`"):
+        return text
     is_quote_whole = len(text) > 1 and text[0] == text[-1] and text[0] in "'\"`"
     if is_quote_whole:
         return text

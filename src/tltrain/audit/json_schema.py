@@ -88,7 +88,7 @@ def find_faults(value: Json, schema: Json, path: str) -> list[Fault]:
 
 
 def _faults(value: Json, schema: Json, path: str, depth: int) -> Iterator[Fault]:
-    if not isinstance(schema, Mapping) or depth > _MAX_DEPTH or (value is None and schema.get("nullable") is True):
+    if not isinstance(schema, dict) or depth > _MAX_DEPTH or (value is None and schema.get("nullable") is True):
         return
     types = _types_of(schema)
     if types and _type_of(value) not in types and not ("number" in types and _type_of(value) == "integer"):
@@ -116,7 +116,7 @@ def _faults(value: Json, schema: Json, path: str, depth: int) -> Iterator[Fault]
 def _combined(value: Json, schema: Mapping[str, Json], path: str, depth: int) -> Iterator[Fault]:
     for word in ("anyOf", "oneOf"):
         options = schema.get(word)
-        if not isinstance(options, list) or not all(isinstance(option, Mapping) for option in options) or not options:
+        if not isinstance(options, list) or not all(isinstance(option, dict) for option in options) or not options:
             continue
         tried = [list(_faults(value, option, path, depth + 1)) for option in options]
         if all(tried):
@@ -129,7 +129,7 @@ def _combined(value: Json, schema: Mapping[str, Json], path: str, depth: int) ->
 
 def _members(value: Mapping[str, Json], schema: Mapping[str, Json], path: str, depth: int) -> Iterator[Fault]:
     properties = schema.get("properties")
-    properties = properties if isinstance(properties, Mapping) else {}
+    properties = properties if isinstance(properties, dict) else {}
     required = schema.get("required")
     for name in required if isinstance(required, list) else ():
         if isinstance(name, str) and name not in value:
@@ -176,7 +176,7 @@ def _type_of(value: Json) -> str:
 
 def _reads_as(value: Json, kind: str) -> bool:
     """True if the text of a scalar is that of a value of the kind, or the kind is text."""
-    if isinstance(value, Mapping | list) or value is None:
+    if isinstance(value, dict | list) or value is None:
         return False
     text = _text(value).strip()
     if kind == "string":

@@ -13,7 +13,7 @@ try:  # Python's own parser has no public name
 except ImportError:  # pragma: no cover - then every pattern is tried, which is slower and as right
     codes = parser = None
 
-_SHORTEST = 3
+_SHORTEST = 2
 """Letters of a literal that is worth asking for."""
 _MOST = 200
 """Literals of one pattern; more are slower than the search that they spare."""
@@ -33,6 +33,11 @@ def required_literals(pattern: re.Pattern[str]) -> tuple[str, ...]:
         if not any(one in literal for one in kept):
             kept.append(literal)
     return tuple(kept)
+
+
+def may_hold(lowered: str, literals: tuple[str, ...]) -> bool:
+    """False only if a text of this lower-case form cannot match what requires the literals."""
+    return not literals or any(map(lowered.__contains__, literals))
 
 
 def _of_sequence(items: Iterable[tuple[Any, Any]]) -> list[str] | None:
@@ -58,7 +63,7 @@ def _has_one_form(sign: str) -> bool:
 
 
 def _is_worth_it(run: str) -> bool:
-    return len(run) >= _SHORTEST or (len(run) > 1 and not run.isascii())
+    return len(run) >= _SHORTEST
 
 
 def _of_part(code: Any, value: Any) -> list[str] | None:

@@ -1,11 +1,12 @@
 """The text rules of the audit: `rules.yaml` as compiled rows, and the questions asked of them."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cache
+from functools import cache, cached_property, lru_cache
 from importlib import resources
+from itertools import groupby
 from typing import Any, NamedTuple
 
 import yaml
@@ -29,6 +30,14 @@ class Reach(StrEnum):
     """Nowhere; it names the kind of an error that is proved otherwise."""
 
 
+class Part(NamedTuple):
+    """One alternative of a rule's pattern."""
+
+    pattern: re.Pattern[str]
+    literals: tuple[str, ...]
+    """Lower-case texts of which every match holds one, see `literals`; empty: not known."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
     """One row of the table."""
@@ -45,12 +54,8 @@ class Rule:
     not_tools: frozenset[str] = frozenset()
     """Words of tool names that it does not hold for."""
     examples: tuple[str, ...] = ()
-    literals: tuple[str, ...] = ()
-    """Lower-case texts of which every match holds one, see `literals`; empty: not known."""
-
-    def may_match(self, lowered: str) -> bool:
-        """False only if no text of this lower-case form can match; cheap beside a search."""
-        return not self.literals or any(map(lowered.__contains__, self.literals))
+    parts: tuple["Part", ...] = ()
+    """The alternatives of the pattern, one for each that the table lists."""
 
     def applies_to(self, words: Collection[str]) -> bool:
         """True if the rule holds for a tool whose name consists of these words."""
@@ -75,6 +80,9 @@ class RuleBook:
 
     off: frozenset[str] = frozenset()
     """Names of rules of structure that are not asked, see `STRUCTURE_RULES`."""
+    harmless_literals: tuple[str, ...] = ()
+    """Lower-case texts of which every harmless phrase holds one."""
+    mention_literals: tuple[str, ...] = ()
     _selections: dict[frozenset[str], "Selection"] = field(default_factory=dict, init=False, repr=False)
 
     def extended(self, rules: Sequence[Rule]) -> "RuleBook":
@@ -94,20 +102,27 @@ class RuleBook:
             words: of the tool's name.
             is_weak: ask the rules of reach naming, instead of all others.
         """
-        lowered = text.casefold()
-        for rule in self.select(frozenset(words)).naming if is_weak else self.select(frozenset(words)).named:
-            if rule.may_match(lowered) and rule.pattern.search(text):
+        selection = self.select(frozenset(words))
+        row = selection.naming if is_weak else selection.named
+        for rule, parts in row.that_may_match(text.casefold()):
+            if any(part.pattern.search(text) for part in parts):
                 return rule
         return None
 
     def select(self, words: frozenset[str]) -> "Selection":
         """The rules that hold for a tool of these words, by where they look."""
-        found = self._selections.get(words)
+        asked = words & self._words_asked
+        found = self._selections.get(asked)
         if found is None:
-            found = _select(self.rules, words)
+            found = _select(self.rules, asked)
             if len(self._selections) < _MOST_SELECTIONS:
-                self._selections[words] = found
+                self._selections[asked] = found
         return found
+
+    @cached_property
+    def _words_asked(self) -> frozenset[str]:
+        """Words of tools that any rule asks for; others make no difference."""
+        return frozenset[str]().union(*(rule.tools | rule.not_tools for rule in self.rules))
 
 
 STRUCTURE_RULES: dict[str, str] = {
@@ -130,19 +145,53 @@ STRUCTURE_RULES: dict[str, str] = {
 """Rules over fields, which live in code, with what each one means."""
 
 
+class RuleRow:
+    """Rules in order, with what a text must hold for each alternative: one pass over those words finds the few.
+
+    A search for an alternation tries each alternative at each place of the text; most texts hold the words of none.
+    """
+
+    def __init__(self, rules: Sequence[Rule]):
+        self._parts = [(rule, part) for rule in rules for part in rule.parts]
+        places: dict[str, list[int]] = {}
+        for place, (_, part) in enumerate(self._parts):
+            for literal in part.literals:
+                places.setdefault(literal, []).append(place)
+        self._places = [(literal, tuple(found)) for literal, found in places.items()]
+        self._always = [place for place, (_, part) in enumerate(self._parts) if not part.literals]
+
+    def that_may_match(self, lowered: str) -> Iterator[tuple[Rule, list[Part]]]:
+        """The rules, in order, that a text of this lower-case form may match, with the alternatives that may."""
+        found = {place for literal, places in self._places if literal in lowered for place in places}
+        pairs = (self._parts[place] for place in sorted(found.union(self._always)))
+        for _, group in groupby(pairs, key=lambda pair: pair[0].name):
+            held = list(group)
+            yield held[0][0], [part for _, part in held]
+
+
+def find_first(parts: Iterable[Part], text: str) -> re.Match[str] | None:
+    """The leftmost match of any of the alternatives; of equals, that of the first."""
+    best: re.Match[str] | None = None
+    for part in parts:
+        match = part.pattern.search(text)
+        if match and (best is None or match.start() < best.start()):
+            best = match
+    return best
+
+
 class Selection(NamedTuple):
     """Rules of one book for one tool, in order, by where they look."""
 
     ends: tuple[Rule, ...]
     """Of reach opening and closing."""
-    notices: tuple[Rule, ...]
-    named: tuple[Rule, ...]
+    notices: RuleRow
+    named: RuleRow
     """Those that name the kind of an error by words that would also prove one."""
-    naming: tuple[Rule, ...]
+    naming: RuleRow
     """Those of reach naming."""
 
 
-_MOST_SELECTIONS = 4096
+_MOST_SELECTIONS = 1024
 
 
 def _select(rules: Sequence[Rule], words: frozenset[str]) -> Selection:
@@ -150,9 +199,9 @@ def _select(rules: Sequence[Rule], words: frozenset[str]) -> Selection:
     kinds = [rule for rule in held if rule.label is VerdictLabel.ERROR and rule.kind is not FeedbackKind.UNCATEGORISED]
     return Selection(
         ends=tuple(rule for rule in held if rule.reach in {Reach.OPENING, Reach.CLOSING}),
-        notices=tuple(rule for rule in held if rule.reach is Reach.NOTICE),
-        named=tuple(rule for rule in kinds if rule.reach is not Reach.NAMING),
-        naming=tuple(rule for rule in kinds if rule.reach is Reach.NAMING),
+        notices=RuleRow([rule for rule in held if rule.reach is Reach.NOTICE]),
+        named=RuleRow([rule for rule in kinds if rule.reach is not Reach.NAMING]),
+        naming=RuleRow([rule for rule in kinds if rule.reach is Reach.NAMING]),
     )
 
 
@@ -160,10 +209,14 @@ def _select(rules: Sequence[Rule], words: frozenset[str]) -> Selection:
 def shipped_rules() -> RuleBook:
     """The rules of `rules.yaml`."""
     table = _shipped_table()
+    harmless = re.compile("|".join(table["harmless"]), re.IGNORECASE)
+    mention = re.compile(table["mention"], re.IGNORECASE)
     return RuleBook(
         rules=tuple(_compile(row) for row in table["rules"]),
-        harmless=re.compile("|".join(table["harmless"]), re.IGNORECASE),
-        mention=re.compile(table["mention"], re.IGNORECASE),
+        harmless=harmless,
+        harmless_literals=required_literals(harmless),
+        mention=mention,
+        mention_literals=required_literals(mention),
         reading_tools=_tool_words("reading"),
         quoting_tools=_tool_words("quoting"),
         asking_tools=_tool_words("asking"),
@@ -208,11 +261,11 @@ def _compile(row: Mapping[str, Any]) -> Rule:
         kind = FeedbackKind.AMBIGUOUS if label is VerdictLabel.AMBIGUOUS else None
     reach = Reach(row["reach"])
     flags = re.IGNORECASE | (re.MULTILINE if reach is Reach.CLOSING else 0)
-    patterns = (re.sub(r"<([a-z]+)>", lambda match: words[match[1]], pattern) for pattern in row["patterns"])
-    pattern = re.compile("|".join(patterns), flags)
+    patterns = [re.sub(r"<([a-z]+)>", lambda match: words[match[1]], pattern) for pattern in row["patterns"]]
+    parts = tuple(re.compile(pattern, flags) for pattern in patterns)
     return Rule(
         name=row["name"],
-        pattern=pattern,
+        pattern=re.compile("|".join(patterns), flags),
         reach=reach,
         label=label,
         kind=kind,
@@ -220,7 +273,7 @@ def _compile(row: Mapping[str, Any]) -> Rule:
         tools=_tool_words(row.get("tools", ())),
         not_tools=_tool_words(row.get("not_tools", ())),
         examples=tuple(row.get("examples", ())),
-        literals=required_literals(pattern),
+        parts=tuple(Part(part, required_literals(part)) for part in parts),
     )
 
 
@@ -229,6 +282,7 @@ def _tool_words(value: str | Sequence[str]) -> frozenset[str]:
     return frozenset(_shipped_table()["tool_words"][value] if isinstance(value, str) else value)
 
 
+@lru_cache(maxsize=4096)
 def split_name(name: str) -> frozenset[str]:
     """The lower-case words of a tool's name: `getUserByID` and `get_user_by_id` have the same ones."""
     return frozenset(word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name))

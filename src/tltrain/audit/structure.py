@@ -39,7 +39,7 @@ class Structure(NamedTuple):
 def read_structure(text: str) -> Structure | None:
     """Decode an object, a list or a quoted string that makes up the whole text; None if it is none of these."""
     text = text.strip()
-    if _PRINTED_OBJECT.match(text) and text.endswith(")"):
+    if text.endswith(")") and _PRINTED_OBJECT.match(text):
         structure = _read_leniently(text)
         return structure if structure is not None and structure.is_whole else None
     if not text or text[0] not in '{["':
