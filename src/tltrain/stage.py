@@ -131,7 +131,8 @@ def is_current(folder: Path, *, config: BaseModel, inputs: Mapping[str, Path | N
 def fingerprint(path: Path) -> str:
     """Hash of a file; of a folder, over the names and hashes of the files in it."""
     if path.is_dir():
-        parts = (f"{file.name}:{hash_file(file)}" for file in sorted(path.iterdir()) if file.is_file())
+        files = sorted(file for file in path.rglob("*") if file.is_file())
+        parts = (f"{file.relative_to(path)}:{hash_file(file)}" for file in files)
         return " ".join(parts)
     return hash_file(path) if path.is_file() else str(path)
 

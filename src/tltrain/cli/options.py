@@ -59,12 +59,13 @@ def check_inputs(*, data: Path, model: str | None = None, verdicts: Path | None 
     """Find wrong names before anything heavy is loaded, and before the output folder is begun.
 
     Raises:
-        DataError: a file is missing or is a folder.
+        DataError: a file is missing, or a folder stands where a file must; the data may be a folder of files.
         ModelError: there is no such model.
     """
     from tltrain.files import check_file
 
-    check_file(data, "file of trajectories")
+    if not data.is_dir():
+        check_file(data, "file of trajectories")
     if verdicts is not None:
         check_file(verdicts, "file of verdicts")
     if model is not None:

@@ -34,7 +34,7 @@ def read_weight(value: Mapping[str, Any], where: str, field: str) -> float | Non
 def _number(value: Any, where: str, field: str) -> float:
     if isinstance(value, list) and value and all(item == value[0] for item in value):
         value = value[0]
-    if not isinstance(value, (bool, int, float)):  # noqa: UP038 - a union is built anew on each call
+    if not isinstance(value, (bool, int, float)):
         shown = json_type(value)
         raise DataError(f"{where}: {field} is of type {shown}; give a number, 0 to keep the message from teaching")
     weight = float(value) if abs(value) < 1e9 else math.inf

@@ -26,6 +26,7 @@ HINTS = {
         "message_field_training_detail: train_detail, roles_to_train: []"
     ),
     "axolotl_segments": "For axolotl: type: input_output",
+    "trl": "For TRL: assistant_only_loss=True, or it trains on feedback, too; the template must mark {% generation %}",
     "ms_swift": "For weights other than 0 and 1, ms-swift needs --is_binary_loss_scale false",
 }
 """What a user has to tell the trainer for which a file was written."""
