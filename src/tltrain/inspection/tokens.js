@@ -67,7 +67,7 @@ function drawCallWeights(row, tokens) {
   const numbers = Object.keys(tokens.calls);
   if (!numbers.length) return null;
   const cell = (tag, className, text) => element(tag, className, text);
-  const table = element("table", "call-weights", element("caption", "", "Key tokens of the calls: w = |NK| / |K|, at least 1"));
+  const table = element("table", "call-weights", element("caption", "", "Key tokens of the calls: w = |NK| / |K|, between 1 and 9"));
   const head = ["call", "tool", "|K|", "|NK|", "w", "trained"].map((name, at) => {
     const made = cell("th", at > 1 && at < 5 ? "num" : "", name);
     made.scope = "col";
