@@ -2,6 +2,8 @@
 
 import copy
 import json
+import time
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from formats.reading import read
-from formats.research_rows import BFCL, OTHERS, ROWS
+from formats.research_rows import BFCL, OTHERS, ROWS, changed
 from tltrain.errors import DataError
 from tltrain.formats.base import Companions, Format
 from tltrain.formats.research import RESEARCH_FORMATS
@@ -101,7 +103,7 @@ def damage(row: Any, data: st.DataObject) -> Any:
 
 
 @each_format
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_damaged_rows_are_read_or_refused_and_nothing_else(format: Format, companions: Companions, data: st.DataObject):
     row = data.draw(st.sampled_from(ROWS[format.name]))
@@ -133,3 +135,58 @@ def test_a_row_is_refused_with_the_field_that_it_lacks():
     assert "'function' nor 'involved_classes'" in str(
         next(format for format in RESEARCH_FORMATS if format.name == "bfcl").refuse({**BFCL, "function": None})
     )
+
+
+LONG = [
+    *[" ", "\n", "[", "{", "(", "'", '"', "\\", "*", "**", "\n**", "-", "1+", "a,", "Begin!", " Begin!\n", '"a": '],
+    *["<think>", "<obs>", "<tool_call>", '{"name": "f"}\n', "[1,\n", '{"a":\n', "<functioncall> ", "\nUSER:", ", "],
+    *["\nAction: f", "\nAction Input: {", "Thought:\n", "\n1. Name: a\n", "\nParameters: {", "optional, ", "List["],
+    *["\nFunction:\ndef f(a):", "\n    a (b): c", "api_list = [", 'task_instruction = "', "One of: [", "<|endoftext|>"],
+]
+
+
+@pytest.mark.slow
+@each_format
+def test_long_texts_of_any_kind_are_read_in_linear_time(format: Format, companions: Companions):
+    # A quadratic reader would take minutes for one of them.
+    for row in ROWS[format.name]:
+        texts = [(place, value) for place in places(row) if isinstance(value := value_at(row, place), str)]
+        longest = sorted(texts, key=lambda text: len(text[1]))[-6:]
+        for piece in LONG:
+            for place, value in longest:
+                for text in (piece * (50_000 // len(piece)), value + piece * (50_000 // len(piece)) + value):
+                    check_time(format, changed(row, *place, to=text), companions, piece)
+
+
+def value_at(row: Any, place: tuple[Any, ...]) -> Any:
+    for key in place:
+        row = row[key]
+    return row
+
+
+@pytest.mark.parametrize(
+    ("name", "number", "place", "text"),
+    [
+        ("seal_tools", 1, ("conversations", 0, "value"), 'api_list = []\ntask_instruction = "x"' + " " * 50_000 + "y"),
+        ("react", 0, ("conversations", 1, "value"), "Rain?" + " " * 50_000 + "y"),
+        ("toolrl", 0, ("output",), "<tool_call>" + "[1,\n" * 5_000),
+        ("glaive", 0, ("system",), "Use -" + '{"name": "f"}\n' * 2_000),
+        ("toolalpaca", 0, ("Golden_Answers", 0, 0, "Action_Input"), '"a": ' * 10_000),
+        ("xlam", 0, ("answers",), "[" * 50_000),
+        ("bfcl", 0, ("id",), "1_" * 25_000),
+        ("tl_training", 1, ("conversations", 0, "content"), "Function:\ndef f(" + "a, " * 15_000 + "):\n"),
+    ],
+)
+def test_long_texts_are_read_in_linear_time(
+    name: str, number: int, place: tuple[str | int, ...], text: str, companions: Companions
+):
+    format = next(format for format in RESEARCH_FORMATS if format.name == name)
+    check_time(format, changed(ROWS[name][number], *place, to=text), companions, text[:20])
+
+
+def check_time(format: Format, row: Json, companions: Companions, piece: str) -> None:
+    started = time.process_time()
+    format.refuse(row)
+    with suppress(DataError):
+        list(format.read(row, where="data.json:3", companions=companions))
+    assert time.process_time() - started < 3, piece

@@ -32,6 +32,7 @@ _QUOTED = re.compile(
     r"""\s*\{\s*"name"\s*:\s*"(?P<name>[^"]*)"\s*,\s*"arguments"\s*:\s*'(?P<arguments>.*)'\s*\}\s*\Z""", re.DOTALL
 )
 _FUNCTIONS = re.compile(r"[\[{](?=\s*[\[{\"'])")
+_SEPARATORS = re.compile(r"[\s,]*+")
 _SYSTEM = re.compile(r"\A\s*SYSTEM:\s*")
 _OWN_FIELDS = frozenset({"system", "chat", "sample"})
 _ROLES = {"USER": Role.USER, "ASSISTANT": Role.ASSISTANT, "FUNCTION RESPONSE": Role.TOOL}
@@ -80,18 +81,25 @@ def _read_functions(system: str, where: str) -> tuple[tuple[Tool, ...], str]:
         return (), text.strip()
     values: list[Json] = []
     position = start.start()
-    while text[position:].strip(" \t\r\n,"):
+    while position < len(text):
         try:
             value, position = read_value_at(text, position)
         except ValueError as error:
             fail(where, "system", f"has a function that is no JSON: {error}", "write each function as a JSON object")
         values += value if isinstance(value, list) else [value]
-        position += len(text[position:]) - len(text[position:].lstrip(" \t\r\n,"))
+        position = _skip_separators(text, position)
     tools = (read_tool(value, where, f"system: functions[{index}]") for index, value in enumerate(values))
     described = tuple(
         Tool(name=tool.name, description=tool.description, parameters=object_schema(tool.parameters)) for tool in tools
     )
     return described, text[: start.start()].strip()
+
+
+def _skip_separators(text: str, position: int) -> int:
+    """The offset after blanks and commas."""
+    separators = _SEPARATORS.match(text, position)
+    assert separators is not None, "the pattern matches the empty string"
+    return separators.end()
 
 
 def _read_chat(chat: str, where: str) -> Iterator[Message]:

@@ -32,7 +32,8 @@ _SYNTAX = ReactSyntax()
 _LIST = re.compile(r"\[(?=\s*\{\s*[\"'](?:name|type|function|description|parameters)[\"']\s*:)")
 _EMPTY_LIST = re.compile(r"tools:\s*\n\s*(\[\s*\])")
 _FRAME = "Action Input"
-_BEGIN = re.compile(r"\s*\bBegin!\s*\Z")
+_BEGIN = "Begin!"
+"""Line that ends the user's text in the prompts of RoTBench and ToolEyes."""
 _OBSERVATION = re.compile(r"\A\s*Observation:\s*")
 _ROLES = {
     "system": Role.SYSTEM,
@@ -140,7 +141,12 @@ def _read_turns(turns: list[Json], where: str, alternatives: list[Json]) -> Iter
         elif role is Role.TOOL:
             fail(where, field, f"from {speaker!r} follows no call", "put the call into the assistant's turn before it")
         else:
-            yield Message(role=role, content=_BEGIN.sub("", text) if role is Role.USER else text)
+            yield Message(role=role, content=_without_begin(text) if role is Role.USER else text)
+
+
+def _without_begin(text: str) -> str:
+    before, mark, after = text.rpartition(_BEGIN)
+    return before.rstrip() if mark and not after.strip() and (not before or before[-1].isspace()) else text
 
 
 def _read_assistant(turn: dict[str, Json], where: str, field: str, alternatives: list[Json]) -> Message:

@@ -33,7 +33,7 @@ from tltrain.formats.untrusted import (
 from tltrain.types import AnyCall, Json, MalformedCall, Message, Role, Tool, Trajectory
 
 _API_LIST = re.compile(r"^api_list *= *(?P<tools>\[.*)$", re.MULTILINE)
-_TASK = re.compile(r'\s*task_instruction *= *"(?P<query>.*)"\s*(?:Output:)?\s*\Z', re.DOTALL)
+_TASK = re.compile(r'\s*task_instruction *= *"(?P<query>.*)"\s*+(?:Output:)?\s*+\Z', re.DOTALL)
 
 
 class SealTools:

@@ -24,13 +24,16 @@ from tltrain.formats.untrusted import (
     read_value_at,
     sections,
 )
+from tltrain.syntax.literals import PYTHON
+from tltrain.syntax.reader import Reader, UnreadableError
 from tltrain.types import AnyCall, Json, MalformedCall, Message, Role, Tool, ToolCall, Trajectory
 
 _SECTION = re.compile(r"^\*\*Available Tools\*\*.*\n", re.MULTILINE)
-_SECTION_END = re.compile(r"^\*\*[^\n]*\*\*\s*$", re.MULTILINE)
+_SECTION_END = re.compile(r"^\*\*[^\n]*\*\*[ \t]*$", re.MULTILINE)
 _TOOL = re.compile(r"^\d+\. Name: (?P<name>[^\n]*)\n", re.MULTILINE)
 _PARAMETERS = re.compile(r"^Parameters:[ \t]*(?=\{)", re.MULTILINE)
 _HEADING = re.compile(r"\A\s*\*\*Dialogue Records History\*\*\s*")
+_SEPARATORS = re.compile(r"[\s,]*+")
 _TAG = re.compile(r"<(user|think|tool_call|obs|response)>")
 _HISTORY = "history in the prompt: the file trains the output alone"
 
@@ -192,23 +195,29 @@ def _split_feedback(text: str, num_calls: int) -> list[str]:
 
 
 def read_call_lines(text: str) -> list[AnyCall]:
-    """Calls written as JSON objects one after another; a line that starts none is a malformed call."""
+    """Calls written as JSON objects one after another; what starts none is malformed, in whole lines."""
     calls: list[AnyCall] = []
     position = 0
-    while position < len(text):
-        if text[position].isspace() or text[position] == ",":
-            position += 1
-            continue
+    while (position := _skip_separators(text, position)) < len(text):
         start = position
-        end_of_line = text.find("\n", start) if "\n" in text[start:] else len(text)
+        reader = Reader(text, start, PYTHON)
         try:
-            value, position = read_value_at(text, start)
-        except ValueError as error:
-            position = end_of_line
-            calls.append(MalformedCall(raw=text[start:position].strip(), reason=f"the call is no JSON: {error}"))
-            continue
-        calls.append(_to_call(value, text[start:position]))
+            value = reader.value()
+            position = reader.position
+            calls.append(_to_call(value, text[start:position]))
+        except UnreadableError as error:
+            # up to the line that does not fit, which may start the next call: nothing is read twice
+            before, after = text.rfind("\n", start, error.position), text.find("\n", start)
+            position = max(before, after) if after >= 0 else len(text)
+            raw = text[start:position].strip()
+            calls.append(MalformedCall(raw=raw, reason=f"the call is no JSON: {error.reason}"))
     return calls
+
+
+def _skip_separators(text: str, position: int) -> int:
+    separators = _SEPARATORS.match(text, position)
+    assert separators is not None, "the pattern matches the empty string"
+    return separators.end()
 
 
 def _to_call(value: Json, raw: str) -> ToolCall | MalformedCall:

@@ -61,6 +61,11 @@ def test_tools_and_the_frame_around_them():
         ),
         ('{"name": "f", "parameters": []}', ['{"name": "f", "parameters": []}']),
         ('{"parameters": {}}\n3', ['{"parameters": {}}', "3"]),
+        (
+            '{"name": "f", "parameters": {"a": 1\n{"name": "g"}',
+            ['{"name": "f", "parameters": {"a": 1', ToolCall(name="g")],
+        ),
+        ('{"name": "f",\n"x"\n\n{"name": "g"}', ['{"name": "f",\n"x"', ToolCall(name="g")]),
     ],
 )
 def test_calls_stand_one_after_another(text: str, expected: list[ToolCall | str]):
