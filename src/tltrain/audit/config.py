@@ -62,7 +62,8 @@ class AuditConfig(BaseModel):
 
     def book(self) -> RuleBook:
         """The shipped rules with the own ones before them, without those that are off."""
-        return shipped_rules().extended(self._own_rules()).without(self.off)
+        own = self._own_rules()
+        return shipped_rules().extended(own).without(self.off) if own or self.off else shipped_rules()
 
     def auditor(self) -> Auditor:
         """What judges under these settings.

@@ -47,7 +47,9 @@ def read_ends(text: str, reader: Reader) -> Finding | None:
     is_harmless = reader.book.harmless.match(head, start)
     if may_hold(lowered, reader.book.harmless_literals):
         tail = _blank_harmless(tail, reader.book)
-    for rule in reader.book.select(reader.words).ends:
+    for rule in reader.book.ends:
+        if not rule.applies_to(reader.words):
+            continue
         match = None
         if rule.reach is Reach.OPENING:
             if not is_harmless:
@@ -77,8 +79,8 @@ def read_notice(text: str, reader: Reader, *, is_quotable: bool = True) -> Findi
     plain = straighten(text)
     plain = _blank_out(plain, reader.book, plain.casefold())
     lowered = plain.casefold()
-    for rule, parts in reader.book.select(reader.words).notices.that_may_match(lowered):
-        match = find_first(parts, plain)
+    for rule, parts in reader.book.notices.that_may_match(lowered):
+        match = find_first(parts, plain) if rule.applies_to(reader.words) else None
         if match:
             is_doubtful = rule.label is VerdictLabel.ERROR and is_quotable and _may_be_quote(text, reader)
             label = VerdictLabel.AMBIGUOUS if is_doubtful else rule.label

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache, cached_property, lru_cache
 from importlib import resources
@@ -57,6 +57,11 @@ class Rule:
     parts: tuple["Part", ...] = ()
     """The alternatives of the pattern, one for each that the table lists."""
 
+    @property
+    def names_a_kind(self) -> bool:
+        """True for a rule of error that says which kind of error it is."""
+        return self.label is VerdictLabel.ERROR and self.kind is not FeedbackKind.UNCATEGORISED
+
     def applies_to(self, words: Collection[str]) -> bool:
         """True if the rule holds for a tool whose name consists of these words."""
         return self.not_tools.isdisjoint(words) and (not self.tools or not self.tools.isdisjoint(words))
@@ -83,7 +88,6 @@ class RuleBook:
     harmless_literals: tuple[str, ...] = ()
     """Lower-case texts of which every harmless phrase holds one."""
     mention_literals: tuple[str, ...] = ()
-    _selections: dict[frozenset[str], "Selection"] = field(default_factory=dict, init=False, repr=False)
 
     def extended(self, rules: Sequence[Rule]) -> "RuleBook":
         """The same book with `rules` before all others."""
@@ -102,27 +106,85 @@ class RuleBook:
             words: of the tool's name.
             is_weak: ask the rules of reach naming, instead of all others.
         """
-        selection = self.select(frozenset(words))
-        row = selection.naming if is_weak else selection.named
+        row = self.naming if is_weak else self.named
         for rule, parts in row.that_may_match(text.casefold()):
-            if any(part.pattern.search(text) for part in parts):
+            if rule.applies_to(words) and any(part.pattern.search(text) for part in parts):
                 return rule
         return None
 
-    def select(self, words: frozenset[str]) -> "Selection":
-        """The rules that hold for a tool of these words, by where they look."""
-        asked = words & self._words_asked
-        found = self._selections.get(asked)
-        if found is None:
-            found = _select(self.rules, asked)
-            if len(self._selections) < _MOST_SELECTIONS:
-                self._selections[asked] = found
-        return found
+    @cached_property
+    def ends(self) -> tuple[Rule, ...]:
+        """The rules of reach opening and closing."""
+        return tuple(rule for rule in self.rules if rule.reach in {Reach.OPENING, Reach.CLOSING})
 
     @cached_property
-    def _words_asked(self) -> frozenset[str]:
-        """Words of tools that any rule asks for; others make no difference."""
-        return frozenset[str]().union(*(rule.tools | rule.not_tools for rule in self.rules))
+    def notices(self) -> "RuleRow":
+        """The rules of reach notice."""
+        return RuleRow([rule for rule in self.rules if rule.reach is Reach.NOTICE])
+
+    @cached_property
+    def named(self) -> "RuleRow":
+        """The rules that name the kind of an error by words that would also prove one."""
+        return RuleRow([rule for rule in self.rules if rule.names_a_kind and rule.reach is not Reach.NAMING])
+
+    @cached_property
+    def naming(self) -> "RuleRow":
+        """The rules of reach naming."""
+        return RuleRow([rule for rule in self.rules if rule.names_a_kind and rule.reach is Reach.NAMING])
+
+
+class RuleRow:
+    """Rules in order, with what a text must hold for each alternative of theirs.
+
+    A search for an alternation tries each alternative at each place of the text; most texts hold the words of none.
+    Which words a text holds is found by the three-letter pieces that it shares with them.
+    """
+
+    def __init__(self, rules: Sequence[Rule]):
+        self._parts = [(rule, part) for rule in rules for part in rule.parts]
+        self._always = [place for place, (_, part) in enumerate(self._parts) if not part.literals]
+        places: dict[str, list[int]] = {}
+        for place, (_, part) in enumerate(self._parts):
+            for literal in part.literals:
+                places.setdefault(literal, []).append(place)
+        self._short = [(literal, found) for literal, found in places.items() if len(literal) < 3]
+        self._by_piece: dict[str, list[tuple[str, list[int]]]] = {}
+        for literal, found in places.items():
+            if len(literal) >= 3:
+                self._by_piece.setdefault(_rarest_piece(literal), []).append((literal, found))
+
+    def that_may_match(self, lowered: str) -> Iterator[tuple[Rule, list[Part]]]:
+        """The rules, in order, that a text of this lower-case form may match, with the alternatives that may."""
+        found = set(self._always)
+        for literal, places in self._short:
+            if literal in lowered:
+                found.update(places)
+        pieces = {lowered[start : start + 3] for start in range(len(lowered) - 2)}
+        for piece in pieces & self._by_piece.keys():
+            for literal, places in self._by_piece[piece]:
+                if literal in lowered:
+                    found.update(places)
+        for _, group in groupby(sorted(found), key=lambda place: self._parts[place][0].name):
+            held = [self._parts[place] for place in group]
+            yield held[0][0], [part for _, part in held]
+
+
+_BY_FREQUENCY = " etaoinsrhldcumfpgwybvkxjqz"
+
+
+def _rarest_piece(literal: str) -> str:
+    pieces = (literal[start : start + 3] for start in range(len(literal) - 2))
+    return max(pieces, key=lambda piece: sum(_BY_FREQUENCY.find(sign) % 30 for sign in piece))
+
+
+def find_first(parts: Iterable[Part], text: str) -> re.Match[str] | None:
+    """The leftmost match of any of the alternatives; of equals, that of the first."""
+    best: re.Match[str] | None = None
+    for part in parts:
+        match = part.pattern.search(text)
+        if match and (best is None or match.start() < best.start()):
+            best = match
+    return best
 
 
 STRUCTURE_RULES: dict[str, str] = {
@@ -143,66 +205,6 @@ STRUCTURE_RULES: dict[str, str] = {
     "error_element": "A page has an element for errors near its top.",
 }
 """Rules over fields, which live in code, with what each one means."""
-
-
-class RuleRow:
-    """Rules in order, with what a text must hold for each alternative: one pass over those words finds the few.
-
-    A search for an alternation tries each alternative at each place of the text; most texts hold the words of none.
-    """
-
-    def __init__(self, rules: Sequence[Rule]):
-        self._parts = [(rule, part) for rule in rules for part in rule.parts]
-        places: dict[str, list[int]] = {}
-        for place, (_, part) in enumerate(self._parts):
-            for literal in part.literals:
-                places.setdefault(literal, []).append(place)
-        self._places = [(literal, tuple(found)) for literal, found in places.items()]
-        self._always = [place for place, (_, part) in enumerate(self._parts) if not part.literals]
-
-    def that_may_match(self, lowered: str) -> Iterator[tuple[Rule, list[Part]]]:
-        """The rules, in order, that a text of this lower-case form may match, with the alternatives that may."""
-        found = {place for literal, places in self._places if literal in lowered for place in places}
-        pairs = (self._parts[place] for place in sorted(found.union(self._always)))
-        for _, group in groupby(pairs, key=lambda pair: pair[0].name):
-            held = list(group)
-            yield held[0][0], [part for _, part in held]
-
-
-def find_first(parts: Iterable[Part], text: str) -> re.Match[str] | None:
-    """The leftmost match of any of the alternatives; of equals, that of the first."""
-    best: re.Match[str] | None = None
-    for part in parts:
-        match = part.pattern.search(text)
-        if match and (best is None or match.start() < best.start()):
-            best = match
-    return best
-
-
-class Selection(NamedTuple):
-    """Rules of one book for one tool, in order, by where they look."""
-
-    ends: tuple[Rule, ...]
-    """Of reach opening and closing."""
-    notices: RuleRow
-    named: RuleRow
-    """Those that name the kind of an error by words that would also prove one."""
-    naming: RuleRow
-    """Those of reach naming."""
-
-
-_MOST_SELECTIONS = 1024
-
-
-def _select(rules: Sequence[Rule], words: frozenset[str]) -> Selection:
-    held = [rule for rule in rules if rule.applies_to(words)]
-    kinds = [rule for rule in held if rule.label is VerdictLabel.ERROR and rule.kind is not FeedbackKind.UNCATEGORISED]
-    return Selection(
-        ends=tuple(rule for rule in held if rule.reach in {Reach.OPENING, Reach.CLOSING}),
-        notices=RuleRow([rule for rule in held if rule.reach is Reach.NOTICE]),
-        named=RuleRow([rule for rule in kinds if rule.reach is not Reach.NAMING]),
-        naming=RuleRow([rule for rule in kinds if rule.reach is Reach.NAMING]),
-    )
 
 
 @cache
