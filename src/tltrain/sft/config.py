@@ -44,6 +44,9 @@ class SftConfig(BaseModel):
     """Which verdicts keep a call from teaching (MAE); "none" is standard SFT."""
     weighting: KeyTokenWeighting = KeyTokenWeighting()
     """Weights of key tokens (PKT)."""
+    answer_share: float = Field(default=1.0, ge=0, le=1)
+    """Share of the trajectories whose text turns train; the others teach their calls alone, and end with the last one.
+    Feedback and answers are often half of a trajectory: with less of them the same time holds more calls."""
     normalisation: Normalisation = "turn"
     lora: LoraConfig | None = None
     """None trains all weights."""

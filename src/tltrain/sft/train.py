@@ -27,6 +27,7 @@ from tltrain.render.conversation import render
 from tltrain.render.rendered import RenderedTrajectory
 from tltrain.render.template import ensure_tool_template
 from tltrain.render.tokens_view import token_rows
+from tltrain.sft.answers import calls_alone, keeps_answers
 from tltrain.sft.batches import Step, plan_epoch
 from tltrain.sft.config import SftConfig
 from tltrain.sft.heldout import measure_heldout
@@ -139,6 +140,8 @@ def _prepare(
             num_bad += 1
             _set_aside(quarantine, data, trajectory, error)
             continue
+        if not keeps_answers(trajectory.id, config.answer_share, config.seed):
+            rendered = calls_alone(rendered)
         samples.append(_Sample(rendered, keys.setdefault(repr(trajectory.tools), len(keys))))
     if not samples:
         raise DataError(f"{data}: no row is left to train on; {quarantine} has the reason for each")
