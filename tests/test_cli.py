@@ -20,6 +20,7 @@ from tltrain.files import JsonLinesWriter, read_json_lines
 VERBS = [
     "generate",
     "audit",
+    "convert",
     "inspect",
     "explain",
     "sft",
@@ -225,11 +226,11 @@ def test_report_prints_its_page(tmp_path, capsys):
     ("content", "said"),
     [
         (None, "no such file of trajectories"),
-        (b"", "is empty; it should hold one JSON object per line"),
+        (b"", "is empty; it should hold trajectories"),
         (b'{"messages": \0}\n', "NUL byte at column 14"),
         (b'{"messages": [\n', "not JSON"),
         (b"\xff\xfe\n", "is not UTF-8"),
-        (b'[{"messages": []}]\n', "this looks like one JSON array"),
+        (b'[{"messages": []}]\n', "messages is empty"),
         (b'{"messages": "hello"}\n', "messages"),
     ],
 )
@@ -267,7 +268,7 @@ def _tiny_model(folder: Path) -> str:
 
 def test_a_folder_in_place_of_a_file_is_named_with_what_is_in_it(data, tmp_path, capsys):
     assert main(["audit", str(data), "--out", str(tmp_path / "out")]) == 1
-    assert "is a folder, not a file of trajectories; name one file in it: such as test.jsonl" in capsys.readouterr().err
+    assert "is a folder with several splits (test, train); name a file" in capsys.readouterr().err
 
 
 def test_bad_rows_among_good_ones_are_set_aside_and_counted(data, tmp_path, capsys):

@@ -47,7 +47,9 @@ def convert(
     formats: Annotated[bool, typer.Option("--formats", help="List the formats, and stop.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Convert trajectories from one format to another, with their loss weights and the masks of an audit.
+    """Convert trajectories to another format.
+
+    Loss weights of the file and the masks of an audit go along.
 
     Rows that cannot be read are listed in a file beside the result; what the new format cannot hold is counted.
     """

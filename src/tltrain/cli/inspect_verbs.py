@@ -38,7 +38,9 @@ def inspect(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a page to read trajectories: conversations, verdicts with their evidence, what is blocked, token weights.
+    """Write a page to read trajectories before they train.
+
+    It shows conversations, verdicts with their evidence, what is blocked, and token weights.
 
     One HTML file that needs no network. --config and --set take the settings of audit.
     """
@@ -79,7 +81,9 @@ def explain(
     settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one row: each call, its verdict with rule and evidence, who is to blame, and what is trained of it.
+    """Show one row on the terminal: calls and verdicts.
+
+    Each call has its verdict with rule and evidence, who is to blame, and what is trained of it.
 
     --config and --set take the settings of audit.
     """
