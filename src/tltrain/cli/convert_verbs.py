@@ -13,7 +13,7 @@ from tltrain.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tltrain.formats.base import CallMasks, Companions
+    from tltrain.formats.base import CallMasks, Companions, WritableFormat
     from tltrain.formats.quarantine import Quarantine
     from tltrain.formats.read import Source
     from tltrain.types import Trajectory
@@ -40,6 +40,9 @@ def convert(
     verdicts: Annotated[
         Path | None, typer.Option("--verdicts", help="verdicts.jsonl of `tltrain audit`: its wrong calls are masked.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="With --to tokens: whose tokenizer and chat template.")
+    ] = None,
     policy: Annotated[
         str, typer.Option("--policy", help="Which verdicts mask a call: paper, strict, lenient or none.")
     ] = "paper",
@@ -58,12 +61,11 @@ def convert(
     if data is None or to is None or out is None:
         raise UsageError("convert needs FILE, --to FORMAT and --out FILE; --formats lists the formats")
     from tltrain.formats.base import Companions
-    from tltrain.formats.detect import get_writable
     from tltrain.formats.quarantine import quarantined
     from tltrain.formats.read import open_source
     from tltrain.formats.write import HINTS, export_trajectories
 
-    written_as = get_writable(to)
+    written_as = _writable(to, model)
     if out.exists() and data.exists() and out.samefile(data):
         raise UsageError(f"--out {out} is the file that is read; name another one")
     masks = _read_masks(verdicts, policy)
@@ -72,7 +74,7 @@ def convert(
     quarantine = out.with_name(f"{out.name}.quarantine.jsonl")
     with quarantined(quarantine) as bad:
         trajectories = _good_ones(opened, companions, bad, strict=strict)
-        result = export_trajectories(trajectories, out, to, masks=masks, strict=strict)
+        result = export_trajectories(trajectories, out, written_as, masks=masks, strict=strict)
     facts: dict[str, object] = {
         "read as": opened.format.name,
         "read": result.num_written + result.num_refused,
@@ -92,6 +94,18 @@ def convert(
     if hint := HINTS.get(written_as.name):
         say(hint)
     return None
+
+
+def _writable(to: str, model: str | None) -> "WritableFormat":
+    from tltrain.formats.detect import get_writable
+
+    if (to == "tokens") != (model is not None):
+        raise UsageError("--to tokens and --model go together: tokens are those of one model; give both, or neither")
+    if model is None:
+        return get_writable(to)
+    from tltrain.render.token_rows import TokenRows
+
+    return TokenRows(model)
 
 
 def _good_ones(
@@ -143,4 +157,5 @@ def _print_formats(as_json: bool) -> None:
     if as_json:
         return print_json(rows)
     cells = [(row["name"], "read, write" if row["writable"] else "read", row["summary"]) for row in rows]
+    cells.append(("tokens", "write", "token ids with labels and weights, for the model named by --model"))
     return print_table(("format", "can be", "what it is"), cells)

@@ -33,7 +33,8 @@ def resumable(out: Path) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise TltrainError(f"out of memory; make micro_batch_tokens smaller, or close other programs; {kept}") from error
+        advice = "make micro_batch_tokens smaller, or close other programs"
+        raise TltrainError(f"out of memory; {advice}; {kept}") from error
 
 
 def report_failure(error: Exception) -> int | None:

@@ -10,7 +10,7 @@ from typing import BinaryIO, TypeAlias, cast
 
 from tltrain.errors import DataError, UsageError
 from tltrain.files import atomic_file, encode_line
-from tltrain.formats.base import CallMasks
+from tltrain.formats.base import CallMasks, WritableFormat
 from tltrain.formats.detect import get_writable
 from tltrain.types import Json, Trajectory
 
@@ -26,6 +26,7 @@ HINTS = {
         "message_field_training_detail: train_detail, roles_to_train: []"
     ),
     "axolotl_segments": "For axolotl: type: input_output",
+    "tokens": ("For TRL: SFTTrainer takes input_ids and labels as they are; loss_weights want a loss of their own"),
     "trl": "For TRL: assistant_only_loss=True, or it trains on feedback, too; the template must mark {% generation %}",
     "ms_swift": "For weights other than 0 and 1, ms-swift needs --is_binary_loss_scale false",
 }
@@ -49,7 +50,7 @@ class WriteResult:
 def export_trajectories(
     trajectories: Iterable[Trajectory],
     path: Path,
-    format: str,
+    format: str | WritableFormat,
     *,
     masks: Mapping[str, CallMasks] | None = None,
     strict: bool = False,
@@ -59,7 +60,7 @@ def export_trajectories(
     Args:
         trajectories: gone through once.
         path: .jsonl, .json (an array) or .parquet, each also with .gz behind.
-        format: name of a writable format.
+        format: a writable format, or the name of one.
         masks: id of a trajectory -> its calls that must not teach, as an audit found.
         strict: raise where a trajectory cannot be written, instead of leaving it out.
 
@@ -67,7 +68,7 @@ def export_trajectories(
         UsageError: no such format or suffix.
         DataError: there is nothing to write, or `strict`.
     """
-    writable = get_writable(format)
+    writable = get_writable(format) if isinstance(format, str) else format
     masks = masks or {}
     lost: Counter[str] = Counter()
     refused: list[str] = []

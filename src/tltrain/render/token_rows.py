@@ -1,0 +1,71 @@
+"""Trajectories as token ids with labels, which trainers take as they are: the one lossless way to hand masks over."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from tltrain.errors import DataError
+from tltrain.formats.base import CallMasks, WrittenRow
+from tltrain.render.conversation import render
+from tltrain.render.template import ensure_tool_template
+from tltrain.render.weights import KeyTokenWeighting
+from tltrain.syntax import get_syntax
+from tltrain.types import Json, Trajectory
+
+IGNORED = -100
+"""The label of a token that does not train, by the convention of torch's cross-entropy."""
+
+
+class TokenRows:
+    """A format that can be written alone: {id, input_ids, labels, loss_weights}, for one model.
+
+    `labels` has the token itself where its weight is over 0, `loss_weights` the weights with key tokens (PKT). Both are
+    aligned with `input_ids`; trainers shift them.
+
+    Args:
+        model: whose tokenizer and chat template to use, see `load_tokenizer`.
+        weighting: of key tokens.
+
+    Raises:
+        ModelError: there is no such tokenizer.
+    """
+
+    name = "tokens"
+    summary = "Token ids with labels and weights, for one model; TRL and others train on them as they are"
+
+    def __init__(self, model: str | Path, weighting: KeyTokenWeighting | None = None):
+        from tltrain.engine.model import load_tokenizer
+
+        self._tokenizer: Any = load_tokenizer(model)
+        self._syntax = get_syntax(ensure_tool_template(self._tokenizer))
+        self._weighting = weighting or KeyTokenWeighting()
+
+    def write(self, trajectory: Trajectory, masks: CallMasks) -> WrittenRow:
+        """Turn a trajectory into one row; masked calls and weights of its file are in the labels.
+
+        Raises:
+            DataError: the chat template cannot write it, or nothing is left to train on.
+        """
+        rendered = render(
+            trajectory, self._tokenizer, self._syntax, blocked=frozenset(masks), weighting=self._weighting
+        )
+        pairs = zip(rendered.input_ids, rendered.weights, strict=True)
+        labels: list[Json] = [token if weight > 0 else IGNORED for token, weight in pairs]
+        row: dict[str, Json] = {
+            "id": rendered.id,
+            "input_ids": list(rendered.input_ids),
+            "labels": labels,
+            "loss_weights": list(rendered.weights),
+        }
+        return WrittenRow(row=row)
+
+    def refuse(self, record: Json) -> Literal["tokens cannot be read back as a conversation"]:  # noqa: ARG002
+        """Nothing is read in this format."""
+        return "tokens cannot be read back as a conversation"
+
+    def read(self, record: Json, *, where: str, companions: object) -> Any:  # noqa: ARG002
+        """Nothing is read in this format.
+
+        Raises:
+            DataError: always.
+        """
+        raise DataError(f"{where}: {self.refuse(record)}; keep the file that it was made of")
