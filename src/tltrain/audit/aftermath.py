@@ -5,20 +5,20 @@ seat is free. See `layers` for what they prove together.
 """
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from tltrain.audit.literals import required_literals
 from tltrain.audit.verdict import Layer, VerdictLabel, Witness
 from tltrain.taxonomy import json_equal
-from tltrain.types import CallStep, MalformedCall, Message, Role, ToolCall, Trajectory
+from tltrain.types import CallStep, Message, Role, ToolCall, Trajectory
 
 APOLOGY = "then:apology"
 CORRECTED = "then:corrected"
 REPEATED = "then:repeated"
 THEN_RULES: dict[str, str] = {
     APOLOGY: "The next words of the assistant are sorry, or speak of a mistake or of another try.",
-    CORRECTED: "The next turn calls the same tool with other arguments, and that call succeeds.",
-    REPEATED: "The next turn makes the very same call again.",
+    CORRECTED: "After a call that did not plainly succeed, the next turn calls the tool otherwise and succeeds.",
+    REPEATED: "After a call that did not plainly succeed, the next turn makes the very same call.",
 }
 """Rules of the layer with what each one means."""
 _HEAD = 600
@@ -40,7 +40,7 @@ def look_ahead(
     trajectory: Trajectory,
     steps: Sequence[CallStep],
     position: int,
-    succeeded: Collection[int],
+    succeeded: Sequence[bool],
     off: Collection[str] = (),
 ) -> tuple[Witness, ...]:
     """What the turn after a call says about it; nothing where a user speaks first, or nobody.
@@ -49,7 +49,7 @@ def look_ahead(
         trajectory: the whole conversation.
         steps: all its calls.
         position: of the call in `steps`.
-        succeeded: numbers of the calls whose feedback is plainly fine.
+        succeeded: whether the feedback of each call is plainly fine.
         off: rules that are not asked.
     """
     step = steps[position]
@@ -60,21 +60,36 @@ def look_ahead(
     said = None if APOLOGY in off else _find_apology(_words_of(trajectory.messages[turn]))
     if said:
         found.append(_witness(APOLOGY, said[0]))
-    if isinstance(step.call, MalformedCall) or len(steps) == position + 1:
-        return tuple(found)
-    again = [
-        other
-        for other in steps[position + 1 :]
-        if other.message == turn and isinstance(other.call, ToolCall) and other.call.name == step.call.name
-    ]
-    if not again:
-        return tuple(found)
-    changed = [other for other in again if not _is_same(step.call, other.call)]
-    if CORRECTED not in off and any(other.number in succeeded for other in changed):
-        found.append(_witness(CORRECTED, f"call {next(o.number for o in changed if o.number in succeeded)}"))
-    if REPEATED not in off and len(again) > len(changed):
-        found.append(_witness(REPEATED, f"call {next(o.number for o in again if o not in changed)}"))
+    # after a success the next item is often asked for in the same way
+    if not succeeded[position] and isinstance(step.call, ToolCall):
+        found += _calls_again(step.call, _calls_of_turn(steps, position, turn), succeeded, off)
     return tuple(found)
+
+
+def _calls_of_turn(steps: Sequence[CallStep], position: int, turn: int) -> Iterator[tuple[int, ToolCall]]:
+    """Place in `steps` and call, for the readable calls of a message after that of the call at `position`."""
+    for place in range(position + 1, len(steps)):
+        other = steps[place]
+        if other.message > turn:
+            return
+        if other.message == turn and isinstance(other.call, ToolCall):
+            yield place, other.call
+
+
+def _calls_again(
+    call: ToolCall, following: Iterable[tuple[int, ToolCall]], succeeded: Sequence[bool], off: Collection[str]
+) -> Iterator[Witness]:
+    corrected = repeated = None
+    for place, other in following:
+        if other.name != call.name:
+            continue
+        if json_equal(dict(call.arguments), dict(other.arguments)):
+            repeated = place if repeated is None else repeated
+        elif succeeded[place] and corrected is None:
+            corrected = place
+    for rule, found in ((CORRECTED, corrected), (REPEATED, repeated)):
+        if found is not None and rule not in off:
+            yield _witness(rule, f"call {found}")
 
 
 def _witness(rule: str, words: str) -> Witness:
@@ -96,7 +111,3 @@ def _find_apology(text: str) -> re.Match[str] | None:
 def _words_of(message: Message) -> str:
     content = message.content[:_HEAD]
     return f"{message.reasoning[:_HEAD]}\n{content}" if message.reasoning else content
-
-
-def _is_same(call: ToolCall, other: object) -> bool:
-    return isinstance(other, ToolCall) and json_equal(dict(call.arguments), dict(other.arguments))

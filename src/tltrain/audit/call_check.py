@@ -81,15 +81,17 @@ def _is_plainly_right(call: ToolCall, tools: Sequence[Tool]) -> bool:
     """A call that breaks nothing in the first document of its name, as most do; cheap beside the whole check."""
     for tool in tools:
         if tool.name == call.name:
-            required = tool.parameters.get("required")
-            properties = tool.parameters.get("properties")
-            if not isinstance(properties, dict):
-                return not call.arguments and not required
-            return all(
-                name in properties and is_plainly_right(value, properties[name])
-                for name, value in call.arguments.items()
-            ) and all(name in call.arguments for name in (required if isinstance(required, list) else ()))
-    return False
+            break
+    else:
+        return False
+    properties, required = tool.parameters.get("properties"), tool.parameters.get("required")
+    arguments = call.arguments
+    if not isinstance(properties, dict):
+        return not arguments and not required
+    for name, value in arguments.items():
+        if name not in properties or not is_plainly_right(value, properties[name]):
+            return False
+    return not isinstance(required, list) or all(map(arguments.__contains__, required))
 
 
 def _check(call: AnyCall, tools: Sequence[Tool]) -> list[_Found]:

@@ -123,7 +123,15 @@ def forget_verdicts() -> None:
     _judge_again.cache_clear()
 
 
+@lru_cache(maxsize=256)
+def _plain_verdict(rule: str) -> Verdict:
+    """Feedback that is fine, with nothing in particular to show for it."""
+    return Verdict(label=_OK, rule=rule, witnesses=(Witness(layer=Layer.FEEDBACK, rule=rule, says=_OK),))
+
+
 def _verdict(finding: Finding, feedback: str, reader: Reader) -> Verdict:
+    if finding.label is _OK and not finding.excerpt:
+        return _plain_verdict(finding.proof)
     start, end = locate(finding, feedback)
     kind, blame, rule = None, Blame.NONE, finding.proof
     if finding.label is _AMBIGUOUS:

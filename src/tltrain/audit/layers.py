@@ -10,7 +10,7 @@
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tltrain.audit.aftermath import APOLOGY, CORRECTED, look_ahead
@@ -59,18 +59,22 @@ class Auditor:
             for step, verdict, truth in zip(steps, self._judge_steps(trajectory, steps), truths, strict=True)
         ]
 
-    def _judge_steps(self, trajectory: Trajectory, steps: Sequence[CallStep]) -> Iterator[Verdict]:
+    def _judge_steps(self, trajectory: Trajectory, steps: Sequence[CallStep]) -> list[Verdict]:
         told = [self._judge_feedback(step) for step in steps]
-        succeeded = {step.number for step, verdict in zip(steps, told, strict=True) if verdict.label is VerdictLabel.OK}
-        for position, (step, verdict) in enumerate(zip(steps, told, strict=True)):
+        succeeded = [verdict.label is VerdictLabel.OK for verdict in told]
+        for position, step in enumerate(steps):
             call = check_call(step.call, trajectory.tools, self.off)
             then = look_ahead(trajectory, steps, position, succeeded, self.off)
-            yield weigh(verdict, call, then)
+            if call or then:
+                told[position] = weigh(told[position], call, then)
+        return told
 
     def _judge_feedback(self, step: CallStep) -> Verdict:
         tool = _tool_name(step.call)
         verdict = judge_feedback(step.feedback, tool, self.book)
-        return verdict if step.feedback is None else self.labels.judge(tool, step.feedback, verdict)
+        if step.feedback is None or not self.labels.labels:
+            return verdict
+        return self.labels.judge(tool, step.feedback, verdict)
 
 
 def weigh(told: Verdict, call: Sequence[Witness], then: Sequence[Witness]) -> Verdict:
@@ -81,8 +85,6 @@ def weigh(told: Verdict, call: Sequence[Witness], then: Sequence[Witness]) -> Ve
         call: what the call is against its document.
         then: what followed.
     """
-    if not call and not then:
-        return told
     own = told.witnesses
     deciding = None if own[0].layer is Layer.LABEL else _decide_otherwise(told, call, then)
     if deciding is None:

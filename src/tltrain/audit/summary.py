@@ -102,13 +102,11 @@ class Tally:
     def __init__(self, block: Block = "paper"):
         self.groups = Groups()
         self.num_trajectories = 0
-        self._num_calls = 0
-        self._labels: Counter[str] = Counter()
+        self._calls: Counter[tuple[str, str, str]] = Counter()
+        """By label, tool and source."""
         self._rules: Counter[str] = Counter()
         self._beside: Counter[str] = Counter()
         self._errors: Counter[tuple[str, str, str, str]] = Counter()
-        self._tools: Counter[tuple[str, str]] = Counter()
-        self._sources: Counter[tuple[str, str]] = Counter()
         self._examples: dict[FeedbackKind, dict[str, Example]] = {}
         self._truth = TruthTally()
         policies: dict[str, tuple[BlockRule, ...]] = {policy.value: block_rules(policy) for policy in BlockPolicy}
@@ -121,24 +119,21 @@ class Tally:
         for row in verdicts:
             self._add_call(row)
         # what most trajectories hold keeps nothing from training
-        if any(row.verdict.label is not VerdictLabel.OK for row in verdicts) or CHOSEN in self._policies:
+        if CHOSEN in self._policies or any(row.verdict.kind is not None for row in verdicts):
             for name, rules in self._policies.items():
                 blocked = [is_blocked(row.verdict, rules) for row in verdicts]
                 if any(blocked):
                     _count_masks(self._masks[name], trajectory, blocked)
 
     def _add_call(self, row: CallVerdict) -> None:
-        verdict, label = row.verdict, row.verdict.label
-        self._num_calls += 1
-        self._labels[label] += 1
+        verdict = row.verdict
+        self._calls[verdict.label, row.tool, row.source] += 1
         self._rules[verdict.rule] += 1
-        self._tools[row.tool, label] += 1
-        self._sources[row.source, label] += 1
         if len(verdict.witnesses) > 1:
             self._beside.update(one.rule for one in verdict.witnesses if one.rule not in verdict.rule.split("+"))
         if row.truth is not None:
             self._truth.add(row)
-        if verdict.label is VerdictLabel.OK or verdict.kind is None:
+        if verdict.kind is None:
             return
         if verdict.label is VerdictLabel.ERROR:
             self._errors[verdict.kind, verdict.blame, row.tool, row.source] += 1
@@ -151,6 +146,13 @@ class Tally:
 
     def summary(self, *, num_bad_rows: int) -> AuditSummary:
         """The counts so far, ordered from the most frequent on."""
+        labels: Counter[str] = Counter()
+        tools: Counter[tuple[str, str]] = Counter()
+        sources: Counter[tuple[str, str]] = Counter()
+        for (label, tool, source), count in self._calls.items():
+            labels[label] += count
+            tools[tool, label] += count
+            sources[source, label] += count
         kinds: Counter[str] = Counter()
         blames: Counter[str] = Counter()
         for (kind, blame, _, _), count in self._errors.items():
@@ -160,14 +162,14 @@ class Tally:
         return AuditSummary(
             num_trajectories=self.num_trajectories,
             num_bad_rows=num_bad_rows,
-            num_calls=self._num_calls,
-            labels=dict(self._labels.most_common()),
+            num_calls=labels.total(),
+            labels=dict(labels.most_common()),
             kinds=dict(kinds.most_common()),
             blames=dict(blames.most_common()),
             rules=dict(self._rules.most_common()),
             beside=dict(self._beside.most_common()),
-            tools=_group(self._tools),
-            sources=_group(self._sources),
+            tools=_group(tools),
+            sources=_group(sources),
             errors=[
                 ErrorCount(kind=kind, blame=blame, tool=tool, source=source, num_calls=count)
                 for (kind, blame, tool, source), count in self._errors.most_common(_MAX_ERROR_ROWS)
