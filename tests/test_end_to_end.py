@@ -17,7 +17,8 @@ name: tiny
 seed: 3
 model: ./model
 generate: {num_train: 8, num_test: 4, toolsets_per_kit: 1, mistake_rate: 0.3, train_kits: [notes], test_kits: [units]}
-sft: {optimizer: {learning_rate: 1.0e-3}, batch_size: 4, micro_batch_tokens: 2000, heldout_share: 0.2, precision: float32}
+sft:
+  {optimizer: {learning_rate: 1.0e-3}, batch_size: 4, micro_batch_tokens: 2000, heldout_share: 0.2, precision: float32}
 ppo:
   max_prompts: 6
   max_steps: 1

@@ -24,7 +24,8 @@ COMMANDS = re.findall(r"^tltrain [^#\n]+", "\n".join(blocks("sh")), flags=re.MUL
 
 def test_the_readme_shows_every_verb():
     assert {command.split()[1] for command in COMMANDS} == {
-        *("generate", "audit", "sft", "ppo", "eval", "report", "run", "reward", "key-tokens")
+        *("generate", "audit", "inspect", "explain", "convert", "data", "sft", "ppo", "eval", "report", "run"),
+        *("reward", "key-tokens"),
     }
 
 
@@ -33,7 +34,7 @@ def test_commands_are_valid(command, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_recipe.yaml").write_text(blocks("yaml")[0])
     arguments = shlex.split(command)[1:]
-    if arguments[0] in ("reward", "key-tokens"):
+    if arguments[0] in ("reward", "key-tokens", "inspect", "explain", "convert", "data"):
         assert main(arguments) == 1
         assert "no such file" in capsys.readouterr().err
     elif arguments[0] == "report":

@@ -68,7 +68,9 @@ def make_prompts(
     candidates = [
         (trajectory, step)
         for trajectory in trajectories
-        for step in _right_calls(trajectory, blocked.get(trajectory.id, frozenset()) | masked_calls(trajectory), left_out)
+        for step in _right_calls(
+            trajectory, blocked.get(trajectory.id, frozenset()) | masked_calls(trajectory), left_out
+        )
     ]
     order = list(range(len(candidates)))
     if max_prompts is not None and max_prompts < len(order):
