@@ -146,6 +146,8 @@ def _steps(recipe: Recipe, out: Path) -> Iterator[Step]:
     for state, config in trainers:
         if config:
             inputs = {"data": train, "model": model, "verdicts": verdicts}
+            if state == "sft" and recipe.data and recipe.data.validation:
+                inputs["validation"] = data / "validation.jsonl"
             yield Step(name=state, function=state, config=config, inputs=inputs)
             model = out / state / "model"
             yield from _measure(recipe, state, test, model)

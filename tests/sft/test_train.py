@@ -21,6 +21,7 @@ from tltrain.render.conversation import render
 from tltrain.render.template import ensure_tool_template
 from tltrain.render.weights import KeyTokenWeighting
 from tltrain.sft.config import SftConfig
+from tltrain.sft.heldout import measure_heldout
 from tltrain.sft.train import sft
 from tltrain.stage import Reuse
 from tltrain.syntax import get_syntax
@@ -141,6 +142,7 @@ import sys, torch
 torch.set_num_threads(1)
 from pathlib import Path
 from tltrain.sft.config import SftConfig
+from tltrain.sft.heldout import measure_heldout
 from tltrain.sft.train import sft
 from tltrain.stage import Reuse
 config, data, model, out = sys.argv[1:]
@@ -195,3 +197,16 @@ def test_nothing_left_to_train_on_is_an_error(tiny_model: Path, generated: Path,
     config = _CONFIG.model_copy(update={"max_length": 5})
     with pytest.raises(DataError, match="no row is left to train on"):
         sft(config, data=generated / "train.jsonl", model=tiny_model, out=tmp_path / "out")
+
+
+def test_validation_data_is_measured_in_place_of_a_share(tiny_model: Path, generated: Path, tmp_path: Path):
+    config = _CONFIG.model_copy(update={"num_epochs": 0.4, "heldout_share": 0.5})
+    data, validation = generated / "train.jsonl", generated / "test.jsonl"
+    result = sft(config, data=data, model=tiny_model, out=tmp_path / "out", validation=validation)
+    assert result.num_trained == len(read_trajectories(data).trajectories)
+    loaded = load_model(tmp_path / "out" / "model")
+    syntax = get_syntax(ensure_tool_template(loaded.tokenizer))
+    rows = read_trajectories(validation).trajectories
+    rendered = [render(row, loaded.tokenizer, syntax, weighting=KeyTokenWeighting()) for row in rows]
+    expected = measure_heldout(loaded.model, rendered, max_tokens=5000)
+    assert result.heldout == pytest.approx(expected, rel=1e-4)

@@ -1,5 +1,6 @@
 """The verbs that train: sft, ppo."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -29,6 +30,10 @@ def sft(
     out: Out,
     model: Model = EMBEDDED,
     verdicts: Verdicts = None,
+    validation: Annotated[
+        Path | None,
+        typer.Option("--validation", help="Trajectories to measure on, in place of a share of DATA."),
+    ] = None,
     num_epochs: Annotated[float | None, typer.Option(help="Setting num_epochs: passes over the data.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Setting optimizer.learning_rate.")] = None,
     seed: Seed = None,
@@ -50,15 +55,27 @@ def sft(
     flags = {"num_epochs": num_epochs, "optimizer.learning_rate": learning_rate, "seed": seed}
     resolved = load_config(SftConfig, file=config, flags=flags, settings=settings or ())
     if dry_run:
-        return print_config(resolved, {"data": data, "model": model, "verdicts": verdicts, "out": out})
+        files = {"data": data, "model": model, "verdicts": verdicts, "validation": validation, "out": out}
+        return print_config(resolved, files)
     from tltrain.progress import ProgressLine
 
     check_inputs(data=data, model=model, verdicts=verdicts)
+    if validation is not None:
+        check_inputs(data=validation)
     reuse = choose_reuse(resume=resume, overwrite=overwrite)
     with resumable(out), ProgressLine("sft") as progress:
         from tltrain.sft.train import sft as work
 
-        result = work(resolved, data=data, model=model, out=out, verdicts=verdicts, reuse=reuse, progress=progress)
+        result = work(
+            resolved,
+            data=data,
+            model=model,
+            out=out,
+            verdicts=verdicts,
+            validation=validation,
+            reuse=reuse,
+            progress=progress,
+        )
     return print_result(result, as_json=as_json)
 
 

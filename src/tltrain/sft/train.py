@@ -1,7 +1,6 @@
 """The stage `sft`: trajectories and verdicts in, a fine-tuned model out."""
 
 import math
-import random
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,7 +10,6 @@ from typing import Any
 
 from torch import Tensor
 
-from tltrain.audit.run import audit_trajectories, blocked_calls, read_verdicts
 from tltrain.engine.checkpoint import load_checkpoint, save_checkpoint, seed_step
 from tltrain.engine.device import pick_device
 from tltrain.engine.logprobs import TargetSequence, target_scores
@@ -20,24 +18,13 @@ from tltrain.engine.model import LoadedModel, add_lora, load_model, merge_lora, 
 from tltrain.engine.optimizer import Optimizer
 from tltrain.engine.precision import autocast
 from tltrain.engine.prefix_tree import plan_micro_batches
-from tltrain.errors import DataError
-from tltrain.files import JsonLinesWriter
-from tltrain.formats.read import read_trajectories
-from tltrain.render.conversation import render
 from tltrain.render.rendered import RenderedTrajectory
-from tltrain.render.template import ensure_tool_template
-from tltrain.render.tokens_view import token_rows
-from tltrain.sft.answers import calls_alone, keeps_answers
 from tltrain.sft.batches import Step, plan_epoch
 from tltrain.sft.config import SftConfig
 from tltrain.sft.heldout import measure_heldout
 from tltrain.sft.loss import loss_coefficients, target_positions, weighted_nll
+from tltrain.sft.samples import Sample, prepare_samples
 from tltrain.stage import Progress, Reuse, Stage
-from tltrain.syntax import get_syntax
-from tltrain.types import Trajectory
-
-_NUM_SHOWN = 40
-"""Trajectories whose tokens and weights are kept for people to look at."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,13 +41,6 @@ class SftResult:
     """The last held-out measurement; empty where nothing was held out."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    rendered: RenderedTrajectory
-    key: int
-    """Equal for trajectories with the same tool list."""
-
-
 def sft(
     config: SftConfig,
     *,
@@ -68,6 +48,7 @@ def sft(
     model: str | Path,
     out: Path,
     verdicts: Path | None = None,
+    validation: Path | None = None,
     reuse: Reuse = Reuse.REFUSE,
     progress: Progress | None = None,
 ) -> SftResult:
@@ -79,10 +60,11 @@ def sft(
 
     Args:
         config: settings.
-        data: trajectories, JSON Lines of OpenAI chat messages with tools.
+        data: trajectories, in any known format.
         model: see `load_model`.
         out: folder of the stage.
         verdicts: verdicts.jsonl of `audit`; None audits the data on the way.
+        validation: trajectories to measure on during training, in place of a share of the data.
         reuse: what to do with a folder that was used before.
         progress: told how far it is.
 
@@ -92,19 +74,19 @@ def sft(
         UsageError: the folder is in use, or was begun with other settings.
         TltrainError: loss or gradient ceased to be finite.
     """
-    stage = Stage(
-        out, name="sft", config=config, inputs={"data": data, "model": Path(model), "verdicts": verdicts}, reuse=reuse
-    )
+    inputs = {"data": data, "model": Path(model), "verdicts": verdicts, "validation": validation}
+    stage = Stage(out, name="sft", config=config, inputs=inputs, reuse=reuse)
     if stage.is_done:
         return _result(out, stage.result)
     loaded = load_model(model)
-    samples, num_bad = _prepare(config, loaded.tokenizer, data=data, verdicts=verdicts, out=out)
-    train, heldout = _split(samples, config)
+    prepared = prepare_samples(config, loaded.tokenizer, data=data, verdicts=verdicts, validation=validation, out=out)
+    train, heldout = prepared.train, prepared.heldout
     steps = _plan(train, config)
     trainee = _Trainee(config, loaded, num_steps=len(steps))
     measurement = trainee.run(train, heldout, steps, out, progress)
     save_model(merge_lora(trainee.model), loaded.tokenizer, out / "model")
-    stage.finish({"num_trained": len(train), "num_set_aside": num_bad, "num_steps": len(steps), "heldout": measurement})
+    result = {"num_trained": len(train), "num_set_aside": prepared.num_bad, "num_steps": len(steps)}
+    stage.finish(result | {"heldout": measurement})
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
     return _result(out, stage.result)
 
@@ -113,74 +95,7 @@ def _result(out: Path, saved: Mapping[str, Any]) -> SftResult:
     return SftResult(model=out / "model", **saved)
 
 
-def _prepare(
-    config: SftConfig, tokenizer: Any, *, data: Path, verdicts: Path | None, out: Path
-) -> tuple[list[_Sample], int]:
-    """Read, block and render; rows that cannot be trained on go to the quarantine file."""
-    quarantine = out / "quarantine.jsonl"
-    quarantine.unlink(missing_ok=True)
-    read = read_trajectories(data, quarantine=quarantine)
-    found = read_verdicts(verdicts) if verdicts else audit_trajectories(read.trajectories)
-    blocked = blocked_calls(found, policy=config.block)
-    syntax = get_syntax(ensure_tool_template(tokenizer))
-    samples: list[_Sample] = []
-    keys: dict[str, int] = {}
-    num_bad = read.num_bad
-    for trajectory in read.trajectories:
-        try:
-            rendered = render(
-                trajectory,
-                tokenizer,
-                syntax,
-                blocked=blocked.get(trajectory.id, frozenset()),
-                weighting=config.weighting,
-                max_length=config.max_length,
-            )
-        except DataError as error:
-            num_bad += 1
-            _set_aside(quarantine, data, trajectory, error)
-            continue
-        if not keeps_answers(trajectory.id, config.answer_share, config.seed):
-            rendered = calls_alone(rendered)
-        samples.append(_Sample(rendered, keys.setdefault(repr(trajectory.tools), len(keys))))
-    if not samples:
-        raise DataError(f"{data}: no row is left to train on; {quarantine} has the reason for each")
-    _show_samples(samples, tokenizer, out / "samples.jsonl")
-    return samples, num_bad
-
-
-def _set_aside(quarantine: Path, data: Path, trajectory: Trajectory, error: DataError) -> None:
-    with JsonLinesWriter(quarantine) as writer:
-        writer.write({"file": str(data), "id": trajectory.id, "reason": str(error)})
-
-
-def _show_samples(samples: Sequence[_Sample], tokenizer: Any, path: Path) -> None:
-    path.unlink(missing_ok=True)
-    with JsonLinesWriter(path) as writer:
-        for sample in samples[:_NUM_SHOWN]:
-            calls = [
-                {
-                    "number": call.number,
-                    "num_key": call.num_key,
-                    "num_nonkey": call.num_nonkey,
-                    "weight": call.weight,
-                    "blocked": call.blocked,
-                }
-                for call in sample.rendered.calls
-            ]
-            tokens = token_rows(sample.rendered, tokenizer)
-            writer.write({"id": sample.rendered.id, "tokens": tokens, "calls": calls})
-
-
-def _split(samples: Sequence[_Sample], config: SftConfig) -> tuple[list[_Sample], list[_Sample]]:
-    """Training and held-out samples; at least one trains."""
-    num_heldout = min(round(config.heldout_share * len(samples)), len(samples) - 1)
-    chosen = set(random.Random(f"{config.seed}:heldout").sample(range(len(samples)), num_heldout))
-    train = [sample for index, sample in enumerate(samples) if index not in chosen]
-    return train, [samples[index] for index in sorted(chosen)]
-
-
-def _plan(train: Sequence[_Sample], config: SftConfig) -> list[Step]:
+def _plan(train: Sequence[Sample], config: SftConfig) -> list[Step]:
     steps: list[Step] = []
     for epoch in range(math.ceil(config.num_epochs)):
         steps += plan_epoch(
@@ -207,8 +122,8 @@ class _Trainee:
 
     def run(
         self,
-        train: Sequence[_Sample],
-        heldout: Sequence[_Sample],
+        train: Sequence[Sample],
+        heldout: Sequence[Sample],
         steps: Sequence[Step],
         out: Path,
         progress: Progress | None,
@@ -261,7 +176,7 @@ class _Trainee:
                 )
             yield weighted_nll(output.scores.logprobs, [factors[index] for index in batch])
 
-    def _measure(self, heldout: Sequence[_Sample]) -> dict[str, float | None]:
+    def _measure(self, heldout: Sequence[Sample]) -> dict[str, float | None]:
         with autocast(self._config.precision, self._device.type):
             return measure_heldout(
                 self.model,
