@@ -212,10 +212,16 @@ def _attend(
 ) -> tuple[Tensor, None]:
     """Attention of transformers' interface; torch's own where no tree runs."""
     if tree is None:
-        return sdpa_attention_forward(module, query_1ATD, key_1KTD, value_1KTD, attention_mask, **settings)
+        plain: tuple[Tensor, None] = sdpa_attention_forward(
+            module, query_1ATD, key_1KTD, value_1KTD, attention_mask, **settings
+        )
+        return plain
     window = settings.get("sliding_window")
     # split, not sliced: the gradient of all parts is put together once
-    queries, keys, values = (states.split(tree.lengths, dim=2) for states in (query_1ATD, key_1KTD, value_1KTD))
+    queries, keys, values = (
+        torch.split(states, tree.lengths, dim=2)  # type: ignore[no-untyped-call]
+        for states in (query_1ATD, key_1KTD, value_1KTD)
+    )
     outputs = []
     for number, block in enumerate(tree.blocks):
         key = torch.cat([keys[other] for other in (*block.before, number)], dim=2)

@@ -58,9 +58,9 @@ def gain_experience(actor: Actor, critic: Critic, rollouts: Sequence[Rollout], c
     for rows in plan_parts(sequences, config):
         part = [sequences[row] for row in rows]
         lengths = [len(sequence.positions) for sequence in part]
-        ref_logprobs |= zip(rows, actor.reference_scores(part).logprobs.split(lengths), strict=True)
+        ref_logprobs |= zip(rows, _cut(actor.reference_scores(part).logprobs, lengths), strict=True)
         part_values = critic.values(part, actor.states(part) if critic.reads_actor else None)
-        values |= zip(rows, part_values.split(lengths), strict=True)
+        values |= zip(rows, _cut(part_values, lengths), strict=True)
     device = values[0].device
     loss_mask_BT = mask_of_lengths([len(rollout.completion.ids) for rollout in rollouts], device)
     sampled = torch.tensor([logprob for rollout in rollouts for logprob in rollout.completion.logprobs], device=device)
@@ -89,6 +89,12 @@ def gain_experience(actor: Actor, critic: Critic, rollouts: Sequence[Rollout], c
         advantages=whiten(found.advantages, loss_mask_BT) if config.whiten_advantages else found.advantages,
         returns=found.returns,
     )
+
+
+def _cut(flat: Tensor, lengths: Sequence[int]) -> Sequence[Tensor]:
+    """The numbers of each sequence of a part."""
+    pieces: Sequence[Tensor] = torch.split(flat, list(lengths))  # type: ignore[no-untyped-call]
+    return pieces
 
 
 def _in_order(rows: Mapping[int, Tensor]) -> Tensor:
