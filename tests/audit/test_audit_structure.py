@@ -44,7 +44,7 @@ objects = st.dictionaries(
     st.recursive(
         st.none()
         | st.booleans()
-        | st.integers()
+        | st.integers(-(2**63), 2**63)
         | st.floats(allow_nan=False, allow_infinity=False)
         | st.text(max_size=8),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),

@@ -7,7 +7,8 @@ seat is free. See `layers` for what they prove together.
 import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from tltrain.audit.literals import required_literals
+from tltrain.audit.literals import may_hold, required_literals
+from tltrain.audit.rules import Part, find_first
 from tltrain.audit.verdict import Layer, VerdictLabel, Witness
 from tltrain.taxonomy import json_equal
 from tltrain.types import CallStep, Message, Role, ToolCall, Trajectory
@@ -23,17 +24,20 @@ THEN_RULES: dict[str, str] = {
 """Rules of the layer with what each one means."""
 _HEAD = 600
 """Characters of the assistant's next text in which an apology is looked for."""
-_APOLOGY = re.compile(
-    r"\b(?:sorry|apolog(?:y|ies|i[sz]e)|my (?:mistake|bad|error)|(?:made|was) (?:a|an) (?:mistake|error)|oops)\b"
-    r"|\b(?:let me|i'?ll|i will|i need to|i should|we need to|i must|going to) "
-    r"(?:\w{1,12} )?(?:correct|fix|retry|re-?try|try (?:again|another|a different|with|it again|once more)|rephrase)\b"
-    r"|\b(?:call|request|parameter|argument|input|format|query|tool|function|search)s?\b[^.!?\n]{0,60}"
-    r"\b(?:was|is|were|are|had|has) (?:\w{1,12} )?(?:wrong|incorrect|invalid|mistaken|missing|malformed)\b"
-    r"|\blo siento\b|\bdésolée?\b|\bentschuldigung\b|抱歉|对不起|申し訳",
-    re.IGNORECASE,
+_APOLOGIES = tuple(
+    Part(pattern, required_literals(pattern))
+    for pattern in (
+        re.compile(words, re.IGNORECASE)
+        for words in (
+            r"\b(?:sorry|oops|apolog(?:y|ies|i[sz]e)|my (?:mistake|bad|error)|(?:made|was) an? (?:mistake|error))\b",
+            r"\b(?:let me|i'?ll|i will|i need to|i should|we need to|i must|going to) (?:\w{1,12} )?"
+            r"(?:correct|fix|re-?try|try (?:again|another|a different|with|it again|once more)|rephrase)\b",
+            r"\b(?:call|request|parameter|argument|input|format|query|tool|function|search)s?\b[^.!?\n]{0,60}"
+            r"\b(?:was|is|were|are|had|has) (?:\w{1,12} )?(?:wrong|incorrect|invalid|mistaken|missing|malformed)\b",
+            r"\blo siento\b|\bdésolée?\b|\bentschuldigung\b|抱歉|对不起|申し訳",
+        )
+    )
 )
-
-_LITERALS = required_literals(_APOLOGY) or ("",)
 
 
 def look_ahead(
@@ -105,7 +109,7 @@ def _next_turn(messages: Sequence[Message], index: int) -> int | None:
 
 def _find_apology(text: str) -> re.Match[str] | None:
     lowered = text.casefold()
-    return _APOLOGY.search(text) if any(map(lowered.__contains__, _LITERALS)) else None
+    return find_first([part for part in _APOLOGIES if may_hold(lowered, part.literals)], text)
 
 
 def _words_of(message: Message) -> str:

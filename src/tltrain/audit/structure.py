@@ -4,7 +4,6 @@ Tools print dictionaries with `str()`, and harnesses cut long feedback anywhere,
 of what data sets hold. The lenient reader here reads as far as it can and executes nothing.
 """
 
-import json
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -20,7 +19,6 @@ _LENIENT_LIMIT = 20_000
 _MAX_DEPTH = 40
 _WORDS: dict[str, Json] = {"true": True, "false": False, "null": None, "none": None}
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?(?![\w.])")
-_LONG_NUMBER = re.compile(r"\d{18}")
 _PRINTED_OBJECT = re.compile(r"[A-Za-z_][\w.]{0,80}\((?=\s*(?:[A-Za-z_]\w{0,80}\s*=[^=]))")
 """`ToolResult(output=None, ...`: how Python prints a record; its fields read as those of an object."""
 _FIELD_NAME = re.compile(r"\s*([A-Za-z_]\w{0,80})\s*=")
@@ -37,7 +35,10 @@ class Structure(NamedTuple):
 
 
 def read_structure(text: str) -> Structure | None:
-    """Decode an object, a list or a quoted string that makes up the whole text; None if it is none of these."""
+    """Decode an object, a list or a quoted string that makes up the whole text; None if it is none of these.
+
+    Integers of more than 64 bits may come as floats; no rule looks at their last digits.
+    """
     text = text.strip()
     if text.endswith(")") and _PRINTED_OBJECT.match(text):
         structure = _read_leniently(text)
@@ -46,8 +47,7 @@ def read_structure(text: str) -> Structure | None:
         return None
     if len(text) <= _STRICT_LIMIT:
         try:
-            # orjson reads integers beyond 64 bits as floats
-            return Structure(json.loads(text) if _LONG_NUMBER.search(text) else orjson.loads(text), True)
+            return Structure(orjson.loads(text), True)
         except (ValueError, RecursionError):
             pass  # perhaps no JSON, perhaps one with NaN
     return _read_leniently(text)
