@@ -83,6 +83,13 @@ def test_ambiguous_feedback_needs_two_signs(arguments, following, label, rule):
     assert "nothing_found" in [one.rule for one in verdict.witnesses]
 
 
+def test_regret_does_not_turn_feedback_that_holds_a_result():
+    told = '{"error": "Message cut", "response": {"flights": [1]}}'
+    verdict = first(talk(("", {"city": "Um"}, told), (SORRY, {"city": "Ulm"}, "[1]")))
+    assert (verdict.label, verdict.rule) == ("ambiguous", "error_beside_result")
+    assert [one.rule for one in verdict.witnesses][1:] == ["then:apology", "then:corrected"]
+
+
 def test_what_follows_stands_beside_feedback_that_tells():
     verdict = first(talk(("", {"city": "Um"}, "Error: no such city"), ("", {"city": "Ulm"}, "[1]")))
     assert [(one.rule, one.words) for one in verdict.witnesses][1:] == [("then:corrected", "call 1")]

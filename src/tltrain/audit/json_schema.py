@@ -96,11 +96,13 @@ def _faults(value: Json, schema: Json, path: str, depth: int) -> Iterator[Fault]
         yield Fault(path, kind, f"is {_type_of(value)}, not {' or '.join(sorted(types))}")
         return
     allowed = schema.get("enum")
-    if isinstance(allowed, list) and allowed and not any(json_equal(value, one) for one in allowed):
-        is_loose = any(_text(value).strip().lower() == _text(one).strip().lower() for one in allowed)
-        kind = FaultKind.LOOSE_TYPE if is_loose else FaultKind.ENUM
-        yield Fault(path, kind, f"is none of {_listed(allowed)}")
-        return
+    if isinstance(allowed, list) and allowed:
+        # documents often put the values of the items beside the type array
+        given = value if isinstance(value, list) and not any(isinstance(one, list) for one in allowed) else [value]
+        found = [fault for one in given[:_MAX_ITEMS] if (fault := _against_list(one, allowed)) is not None]
+        if found:
+            yield Fault(path, max(found, key=_GRAVITY.index), f"is none of {_listed(allowed)}")
+            return
     if "const" in schema and not json_equal(value, schema["const"]):
         yield Fault(path, FaultKind.ENUM, f"is not {_text(schema['const'])}")
         return
@@ -111,6 +113,16 @@ def _faults(value: Json, schema: Json, path: str, depth: int) -> Iterator[Fault]
         items = schema.get("items")
         for index, item in enumerate(value[:_MAX_ITEMS]):
             yield from _faults(item, items, f"{path}[{index}]", depth + 1)
+
+
+_GRAVITY = (FaultKind.LOOSE_TYPE, FaultKind.ENUM)
+
+
+def _against_list(value: Json, allowed: list[Json]) -> FaultKind | None:
+    if any(json_equal(value, one) for one in allowed):
+        return None
+    word = _text(value).strip().lower()
+    return FaultKind.LOOSE_TYPE if any(_text(one).strip().lower() == word for one in allowed) else FaultKind.ENUM
 
 
 def _combined(value: Json, schema: Mapping[str, Json], path: str, depth: int) -> Iterator[Fault]:

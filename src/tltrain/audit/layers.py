@@ -6,7 +6,8 @@
 3. No feedback: the document decides; without a fault the call is unanswered.
 4. Ambiguous feedback stays ambiguous unless the other layers agree: the call cannot be read or names an unknown tool;
    or it breaks its document and the assistant then apologises, corrects or repeats it; or the assistant apologises and
-   calls the same tool with other arguments, and that call succeeds. One sign alone never turns it.
+   calls the same tool with other arguments, and that call succeeds. One sign alone never turns it, and regret never
+   turns feedback that holds a result.
 """
 
 import re
@@ -25,6 +26,10 @@ from tltrain.types import AnyCall, CallStep, Json, MalformedCall, Trajectory, it
 
 RIGHT = "right"
 """The truth about a call that did what it says."""
+_WITH_RESULT = frozenset(
+    {"error_beside_result", "items_failed", "batch_failed", "partly_failed", "errors_of_an_inspection"}
+)
+"""Rules of ambiguous feedback that holds a result: an assistant's regret may be about the result."""
 _KNOWN_TRUTHS = frozenset(map(str, (*FeedbackKind, *CallError)))
 
 
@@ -114,7 +119,8 @@ def _decide_otherwise(
         is_plain = told.label is VerdictLabel.UNANSWERED or fault.rule in {UNREADABLE, UNKNOWN_TOOL}
         if is_plain or followed:
             return fault.rule, fault.kind
-    if told.label is VerdictLabel.AMBIGUOUS and {APOLOGY, CORRECTED} <= followed:
+    is_empty = told.label is VerdictLabel.AMBIGUOUS and told.rule not in _WITH_RESULT
+    if is_empty and {APOLOGY, CORRECTED} <= followed:
         return f"{APOLOGY}+{CORRECTED}", FeedbackKind.TYPE_OR_VALUE
     return None
 
