@@ -196,7 +196,7 @@ STRUCTURE_RULES: dict[str, str] = {
     "status_word": "A status field says failed, denied or the like.",
     "exception_type": "The type of an answer is the name of an exception.",
     "exit_code": "An exit code is not zero.",
-    "outcome_false": "What the tool is named after did not happen: `authenticated` is false after `authenticate`.",
+    "outcome_false": "What the tool should do did not happen: `paid` is false, or `authenticated` after it.",
     "errors_of_an_inspection": "A tool that looks for errors lists some: ambiguous.",
     "batch_failed": "A batch names items that failed: ambiguous if others went through.",
     "items_failed": "Results in a list say that they failed: ambiguous if not all do.",

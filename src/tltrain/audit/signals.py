@@ -137,6 +137,14 @@ def is_harmless_state(value: str) -> bool:
     return is_word and word not in _FAIL_WORDS and not word.endswith(("exception", "error", "fault", "results"))
 
 
+_DEEDS = word_set(
+    "paid sent created authenticated authorized authorised accepted approved booked saved delivered updated inserted "
+    "added removed deleted cancelled canceled submitted executed applied granted confirmed processed registered "
+    "scheduled uploaded written placed transferred"
+)
+"""What a tool did or did not do; `locked`, `enabled` and the like are states, which may well be false."""
+
+
 class Signal(NamedTuple):
     """A field that says the call failed."""
 
@@ -305,11 +313,12 @@ def _exit_code(folded: str, key: str, value: Json) -> Signal | None:
 
 
 def _outcome(folded: str, key: str, value: Json, answer: Object, words: Collection[str]) -> Signal | None:
-    """`{"authentication_status": false}` from `authenticate`: the deed that the tool is named after did not happen."""
+    """`{"authentication_status": false}` from `authenticate`, or `{"paid": false}`: the deed did not happen."""
     if value is not False or not ASKING.isdisjoint(words):
         return None
     is_named_after = any(len(word) >= 4 and folded.startswith(word[: max(4, len(word) - 2)]) for word in words)
-    if is_named_after or (folded.endswith("status") and len(answer) == 1):
+    is_deed = folded in _DEEDS and is_envelope({name: item for name, item in answer.items() if name != key})
+    if is_named_after or is_deed or (folded.endswith("status") and len(answer) == 1):
         return Signal("outcome_false", key, value)
     return None
 
