@@ -170,6 +170,8 @@ def _answers_to(calls: tuple[AnyCall, ...], following: tuple[Message, ...]) -> l
         if message.role is not Role.TOOL:
             break
         replies.append(message)
+    if len(calls) == len(replies) == 1:
+        return [replies[0].content]
     answers: list[str | None] = [None] * len(calls)
     unmatched: list[Message] = []
     # of calls that share an id, the first is answered first

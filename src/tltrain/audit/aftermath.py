@@ -17,7 +17,8 @@ APOLOGY = "then:apology"
 CORRECTED = "then:corrected"
 REPEATED = "then:repeated"
 THEN_RULES: dict[str, str] = {
-    APOLOGY: "The next words of the assistant are sorry, or speak of a mistake or of another try.",
+    APOLOGY: "The next words of the assistant are sorry, or speak of a mistake or of another try; after a success "
+    "only where it calls again.",
     CORRECTED: "After a call that did not plainly succeed, the next turn calls the tool otherwise and succeeds.",
     REPEATED: "After a call that did not plainly succeed, the next turn makes the very same call.",
 }
@@ -60,11 +61,14 @@ def look_ahead(
     turn = _next_turn(trajectory.messages, step.message)
     if turn is None:
         return ()
+    message = trajectory.messages[turn]
+    # after a success an answer may regret what was found, and the next item is often asked for in the same way
+    if succeeded[position] and not message.calls:
+        return ()
     found: list[Witness] = []
-    said = None if APOLOGY in off else _find_apology(_words_of(trajectory.messages[turn]))
+    said = None if APOLOGY in off else _find_apology(_words_of(message))
     if said:
         found.append(_witness(APOLOGY, said[0]))
-    # after a success the next item is often asked for in the same way
     if not succeeded[position] and isinstance(step.call, ToolCall):
         found += _calls_again(step.call, _calls_of_turn(steps, position, turn), succeeded, off)
     return tuple(found)
@@ -108,6 +112,8 @@ def _next_turn(messages: Sequence[Message], index: int) -> int | None:
 
 
 def _find_apology(text: str) -> re.Match[str] | None:
+    if not text:
+        return None
     lowered = text.casefold()
     return find_first([part for part in _APOLOGIES if may_hold(lowered, part.literals)], text)
 

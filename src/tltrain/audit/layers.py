@@ -49,24 +49,18 @@ class Auditor:
             DataError: `provenance["truth"]` is no list of one entry for each call.
         """
         steps = list(iterate_calls(trajectory))
+        names = [_tool_name(step.call) for step in steps]
+        verdicts = self._judge_steps(trajectory, steps, names)
         truths = _truths(trajectory, len(steps))
-        source = source_of(trajectory.provenance)
+        identifier, source = trajectory.id, source_of(trajectory.provenance)
         return [
-            CallVerdict(
-                trajectory=trajectory.id,
-                number=step.number,
-                tool=_tool_name(step.call),
-                source=source,
-                verdict=verdict,
-                feedback=step.feedback,
-                truth=truth,
-            )
-            for step, verdict, truth in zip(steps, self._judge_steps(trajectory, steps), truths, strict=True)
+            CallVerdict(identifier, step.number, name, source, verdict, step.feedback, truth)
+            for step, name, verdict, truth in zip(steps, names, verdicts, truths, strict=True)
         ]
 
-    def _judge_steps(self, trajectory: Trajectory, steps: Sequence[CallStep]) -> list[Verdict]:
-        told = [self._judge_feedback(step) for step in steps]
-        succeeded = [verdict.label is VerdictLabel.OK for verdict in told]
+    def _judge_steps(self, trajectory: Trajectory, steps: Sequence[CallStep], names: Sequence[str]) -> list[Verdict]:
+        told = [self._judge_feedback(step.feedback, name) for step, name in zip(steps, names, strict=True)]
+        succeeded = [verdict.kind is None for verdict in told]
         for position, step in enumerate(steps):
             call = check_call(step.call, trajectory.tools, self.off)
             then = look_ahead(trajectory, steps, position, succeeded, self.off)
@@ -74,12 +68,11 @@ class Auditor:
                 told[position] = weigh(told[position], call, then)
         return told
 
-    def _judge_feedback(self, step: CallStep) -> Verdict:
-        tool = _tool_name(step.call)
-        verdict = judge_feedback(step.feedback, tool, self.book)
-        if step.feedback is None or not self.labels.labels:
+    def _judge_feedback(self, feedback: str | None, tool: str) -> Verdict:
+        verdict = judge_feedback(feedback, tool, self.book)
+        if feedback is None or not self.labels.labels:
             return verdict
-        return self.labels.judge(tool, step.feedback, verdict)
+        return self.labels.judge(tool, feedback, verdict)
 
 
 def weigh(told: Verdict, call: Sequence[Witness], then: Sequence[Witness]) -> Verdict:

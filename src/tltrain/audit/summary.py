@@ -127,7 +127,8 @@ class Tally:
 
     def _add_call(self, row: CallVerdict) -> None:
         verdict = row.verdict
-        self._calls[verdict.label, row.tool, row.source] += 1
+        # as plain text: members of an enum are slow to hash
+        self._calls[str(verdict.label), row.tool, row.source] += 1
         self._rules[verdict.rule] += 1
         if len(verdict.witnesses) > 1:
             self._beside.update(one.rule for one in verdict.witnesses if one.rule not in verdict.rule.split("+"))

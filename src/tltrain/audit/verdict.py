@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from tltrain.taxonomy import FeedbackKind
 
@@ -90,8 +91,7 @@ class Verdict:
     """Everything that was found in any layer, the one that decided first."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CallVerdict:
+class CallVerdict(NamedTuple):
     """The verdict on one call of one trajectory."""
 
     trajectory: str
