@@ -77,7 +77,7 @@ _HTTP_OK = re.compile(
     r"(?:OK|Created|Accepted|No Content)?[\s.,;:\-]*",
     re.IGNORECASE,
 )
-_REMEMBERED = 1000
+_REMEMBERED = 4000
 """Characters up to which the verdict on a text is remembered: short answers repeat."""
 _UNANSWERED = Verdict(
     label=VerdictLabel.UNANSWERED,
@@ -115,7 +115,7 @@ def _judge(feedback: str, tool: str, book: RuleBook) -> Verdict:
     return _verdict(_read_text(feedback, reader, 0), feedback, reader)
 
 
-_judge_again = lru_cache(maxsize=8192)(_judge)
+_judge_again = lru_cache(maxsize=4096)(_judge)
 
 
 def forget_verdicts() -> None:

@@ -23,6 +23,9 @@ _PRINTED_OBJECT = re.compile(r"[A-Za-z_][\w.]{0,80}\((?=\s*(?:[A-Za-z_]\w{0,80}\
 """`ToolResult(output=None, ...`: how Python prints a record; its fields read as those of an object."""
 _FIELD_NAME = re.compile(r"\s*([A-Za-z_]\w{0,80})\s*=")
 _STRING_START = re.compile(r"[bruBRU]{0,2}(['\"])")
+_PLAIN_STRING = {quote: re.compile(rf"([^{quote}\\]*){quote}") for quote in "'\""}
+"""The rest of a string without escapes."""
+_SPACE = re.compile(r"\s*")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f", "\n": ""}
 
 
@@ -167,6 +170,10 @@ class _Reader:
         start = _STRING_START.match(self.text, self.position)
         assert start is not None
         quote, position = start[1], start.end()
+        plain = _PLAIN_STRING[quote].match(self.text, position)
+        if plain:
+            self.position = plain.end()
+            return plain[1]
         parts: list[str] = []
         while position < len(self.text):
             character = self.text[position]
@@ -214,7 +221,8 @@ class _Reader:
         return _WORDS.get(word.lower(), word)
 
     def _take(self, mark: str) -> bool:
-        if self._at(mark):
+        self._skip_space()
+        if self.text.startswith(mark, self.position):
             self.position += 1
             return True
         return False
@@ -227,5 +235,7 @@ class _Reader:
         return not self.text[self.position :].strip(" \t\r\n.\u2026")
 
     def _skip_space(self) -> None:
-        while self.position < len(self.text) and self.text[self.position].isspace():
-            self.position += 1
+        if self.text[self.position : self.position + 1].isspace():
+            match = _SPACE.match(self.text, self.position)
+            assert match is not None
+            self.position = match.end()
