@@ -37,6 +37,10 @@ def test_commands_are_valid(command, tmp_path, monkeypatch, capsys):
     if arguments[0] in ("reward", "key-tokens", "inspect", "explain", "convert", "data"):
         assert main(arguments) == 1
         assert "no such file" in capsys.readouterr().err
+    elif arguments[:2] == ["eval", "score"]:
+        monkeypatch.delenv("TLTRAIN_DATA", raising=False)
+        assert main(arguments) == 2
+        assert "no folder of test sets" in capsys.readouterr().err
     elif arguments[0] == "report":
         assert main(arguments) == 2
         assert "is no folder" in capsys.readouterr().err
