@@ -1,6 +1,5 @@
 """A row and its verdicts: which message answers a call, where the evidence stands, what keeps a call from teaching."""
 
-from dataclasses import replace
 
 import pytest
 from inspection_samples import MASKED, RIGHT, UNREADABLE, WRONG
@@ -47,7 +46,7 @@ def test_a_verdict_on_a_call_that_is_not_there_is_refused():
     trajectory = trajectory_from_row(RIGHT, where="test")
     (verdict,) = audit_trajectories([trajectory])
     with pytest.raises(DataError, match=r"verdict on call 5, but the row has 1 calls"):
-        inspect_row(trajectory, [replace(verdict, number=5)], "paper")
+        inspect_row(trajectory, [verdict._replace(number=5)], "paper")
 
 
 def test_evidence_at_wrong_offsets_is_looked_for_and_missing_evidence_is_nowhere():
@@ -55,7 +54,7 @@ def test_evidence_at_wrong_offsets_is_looked_for_and_missing_evidence_is_nowhere
 
     def spans(evidence, start, end):
         shifted = Verdict(label=VerdictLabel.ERROR, rule="x", evidence=evidence, start=start, end=end)
-        return locate_evidence(replace(verdict, verdict=shifted), "an error here")
+        return locate_evidence(verdict._replace(verdict=shifted), "an error here")
 
     assert spans("error", 3, 8) == (Span(3, 8),)
     assert spans("error", 0, 5) == (Span(3, 8),)
