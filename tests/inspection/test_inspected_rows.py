@@ -1,6 +1,5 @@
 """A row and its verdicts: which message answers a call, where the evidence stands, what keeps a call from teaching."""
 
-
 import pytest
 from inspection_samples import MASKED, RIGHT, UNREADABLE, WRONG
 
