@@ -5,26 +5,14 @@ A score over nothing is None with n 0, never a number.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from tltrain.benches.bench_rows import BenchRow
 from tltrain.benches.policy import Stop
-from tltrain.benches.scores import Score
-from tltrain.benches.statistics import ratio_interval
+from tltrain.benches.scores import Resampling, Score, share_score
 from tltrain.benches.tooleyes import QueryEnd, QueryRow
-
-
-class Resampling(Protocol):
-    """How intervals are made; see `EvalConfig`."""
-
-    @property
-    def confidence(self) -> float: ...  # noqa: D102
-    @property
-    def num_resamples(self) -> int: ...  # noqa: D102
-    @property
-    def seed(self) -> int: ...  # noqa: D102
 
 
 class _Record(BaseModel):
@@ -153,7 +141,7 @@ def _case_share(rows: Iterable[BenchRow], test: Callable[[BenchRow], Any], confi
         if verdict is not None:
             passed[row.cluster] += bool(verdict)
             total[row.cluster] += 1
-    return _share([passed[key] for key in total], list(total.values()), config)
+    return share_score([passed[key] for key in total], list(total.values()), config)
 
 
 def _query_scores(rows: Sequence[QueryRow], config: Resampling) -> dict[str, Score]:
@@ -162,22 +150,9 @@ def _query_scores(rows: Sequence[QueryRow], config: Resampling) -> dict[str, Sco
     turns = [len(row.completions) for row in rows]
     scored = [row for row in rows if row.valid_answer is not None]
     return {
-        "DE": _share([row.num_undocumented for row in rows], readable, config),
-        "CE": _share([row.num_failed for row in rows], calls, config),
-        "VA": _share([bool(row.valid_answer) for row in scored], [1] * len(scored), config),
-        "malformed": _share([row.num_malformed for row in rows], calls, config),
-        "without_call": _share([row.num_without_call for row in rows], turns, config),
+        "DE": share_score([row.num_undocumented for row in rows], readable, config),
+        "CE": share_score([row.num_failed for row in rows], calls, config),
+        "VA": share_score([bool(row.valid_answer) for row in scored], [1] * len(scored), config),
+        "malformed": share_score([row.num_malformed for row in rows], calls, config),
+        "without_call": share_score([row.num_without_call for row in rows], turns, config),
     }
-
-
-def _share(numerators: Sequence[float], denominators: Sequence[float], config: Resampling) -> Score:
-    if not sum(denominators):
-        return Score()
-    found = ratio_interval(
-        numerators,
-        denominators,
-        confidence=config.confidence,
-        num_resamples=config.num_resamples,
-        seed=config.seed,
-    )
-    return Score(mean=100 * found.mean, low=100 * found.low, high=100 * found.high, n=round(sum(denominators)))

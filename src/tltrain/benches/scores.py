@@ -6,7 +6,7 @@ A score over nothing is None with n 0, never a number.
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -161,10 +161,12 @@ def score_episodes(rows: Sequence[EpisodeRow], config: EvalConfig) -> EpisodeSco
     return EpisodeScores(
         n=len(scored),
         success=_success(scored, config),
-        DE=_share([row.num_undocumented for row in rows], [row.num_calls - row.num_malformed for row in rows], config),
-        CE=_share([row.num_failed for row in rows], num_calls, config),
-        VA=_share([row.valid_answer or 0 for row in scored], [1] * len(scored), config),
-        malformed=_share([row.num_malformed for row in rows], num_calls, config),
+        DE=share_score(
+            [row.num_undocumented for row in rows], [row.num_calls - row.num_malformed for row in rows], config
+        ),
+        CE=share_score([row.num_failed for row in rows], num_calls, config),
+        VA=share_score([row.valid_answer or 0 for row in scored], [1] * len(scored), config),
+        malformed=share_score([row.num_malformed for row in rows], num_calls, config),
         by_kit={kit: KitSuccess(n=len(group), success=_success(group, config)) for kit, group in by_kit.items()},
         ends=dict(Counter(row.end.value for row in rows).most_common()),
         mean_turns=_mean(row.num_turns for row in rows),
@@ -174,7 +176,7 @@ def score_episodes(rows: Sequence[EpisodeRow], config: EvalConfig) -> EpisodeSco
 
 
 def _success(rows: Sequence[EpisodeRow], config: EvalConfig) -> Score:
-    return _share([row.success or 0 for row in rows], [1] * len(rows), config)
+    return share_score([row.success or 0 for row in rows], [1] * len(rows), config)
 
 
 def score_cases(path: Path, *, data: Path, config: EvalConfig | None = None) -> SingleTurnScores:
@@ -231,7 +233,7 @@ def compare(first: Path, second: Path, config: EvalConfig | None = None) -> Comp
         for key in common:
             gains[before[key].trajectory] += getattr(after[key], field) - getattr(before[key], field)
             counts[before[key].trajectory] += 1
-        return _share(list(gains.values()), list(counts.values()), config)
+        return share_score(list(gains.values()), list(counts.values()), config)
 
     return Comparison(
         n=len(common),
@@ -269,10 +271,21 @@ def _case_share(rows: Iterable[CaseRow], test: Callable[[CaseRow], bool | None],
         if verdict is not None:
             passed[row.trajectory] += verdict
             total[row.trajectory] += 1
-    return _share([passed[key] for key in total], list(total.values()), config)
+    return share_score([passed[key] for key in total], list(total.values()), config)
 
 
-def _share(numerators: Sequence[float], denominators: Sequence[float], config: EvalConfig) -> Score:
+class Resampling(Protocol):
+    """How intervals are made; see `EvalConfig`."""
+
+    @property
+    def confidence(self) -> float: ...  # noqa: D102
+    @property
+    def num_resamples(self) -> int: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+
+
+def share_score(numerators: Sequence[float], denominators: Sequence[float], config: Resampling) -> Score:
     """A ratio of sums in percent; None where there is nothing to share."""
     if not sum(denominators):
         return Score()

@@ -114,7 +114,7 @@ class _Builder:
 
 
 def common_length(first: Sequence[int], second: Sequence[int]) -> int:
-    """Number of leading tokens that two sequences share."""
+    """Number of leading tokens that two sequences of one type share."""
     limit = min(len(first), len(second))
     if first[:limit] == second[:limit]:
         return limit
