@@ -54,6 +54,11 @@ def test_calls_that_share_an_id_are_answered_in_order():
     assert steps == [("a", "A"), ("b", "B")]
 
 
+def test_a_shared_id_goes_to_the_next_call_that_carries_it():
+    calls = assistant(call("a", "1"), call("b"), call("c", "1"))
+    assert feedback_by_call(calls, answer("A", "1"), answer("C", "1")) == [("a", "A"), ("b", None), ("c", "C")]
+
+
 def test_missing_answers_are_none_and_surplus_ones_are_dropped():
     assert feedback_by_call(assistant(call("a"), call("b")), answer("A")) == [("a", "A"), ("b", None)]
     assert feedback_by_call(assistant(call("a")), answer("A"), answer("B")) == [("a", "A")]

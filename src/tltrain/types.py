@@ -3,7 +3,7 @@
 Everything here is frozen and built once, at the border (see `formats/`); inside the package it is trusted.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
@@ -164,27 +164,35 @@ def masked_calls(trajectory: Trajectory) -> frozenset[int]:
     )
 
 
-def _answers_to(calls: tuple[AnyCall, ...], following: tuple[Message, ...]) -> list[str | None]:
-    replies: list[Message] = []
+def answered_calls(calls: Sequence[AnyCall], replies: Sequence[Message]) -> list[int | None]:
+    """For each reply of a tool, the position of the call that it answers; None: there is no call left for it.
+
+    Replies find their call by `call_id` (of calls that share an id, the first that is still open); the rest answer the
+    open calls in order.
+    """
+    if len(calls) == len(replies) == 1:
+        return [0]
+    positions: dict[str, list[int]] = {}
+    for position in reversed(range(len(calls))):
+        if (name := calls[position].id) is not None:
+            positions.setdefault(name, []).append(position)
+    found = [
+        named.pop() if reply.call_id is not None and (named := positions.get(reply.call_id)) else None
+        for reply in replies
+    ]
+    taken = set(found)
+    rest = (position for position in range(len(calls)) if position not in taken)
+    return [next(rest, None) if position is None else position for position in found]
+
+
+def _answers_to(calls: Sequence[AnyCall], following: Sequence[Message]) -> list[str | None]:
+    replies = []
     for message in following:
         if message.role is not Role.TOOL:
             break
         replies.append(message)
-    if len(calls) == len(replies) == 1:
-        return [replies[0].content]
     answers: list[str | None] = [None] * len(calls)
-    unmatched: list[Message] = []
-    # of calls that share an id, the first is answered first
-    numbered = reversed(list(enumerate(calls)))
-    positions: dict[str | None, int] = {call.id: position for position, call in numbered if call.id is not None}
-    for reply in replies:
-        position = positions.get(reply.call_id)
-        if position is None or answers[position] is not None:
-            unmatched.append(reply)
-        else:
+    for reply, position in zip(replies, answered_calls(calls, replies), strict=True):
+        if position is not None:
             answers[position] = reply.content
-    for reply in unmatched:
-        if None not in answers:
-            break
-        answers[answers.index(None)] = reply.content
     return answers

@@ -52,7 +52,7 @@ def turns(draw):
         role=Role.ASSISTANT,
         content=draw(texts),
         reasoning=draw(texts),
-        calls=tuple(draw(st.lists(calls, max_size=2))),
+        calls=tuple(draw(st.lists(calls, max_size=3))),
     )
     weighed = Message(
         role=message.role,
@@ -74,14 +74,14 @@ def trajectories(draw):
         turn = draw(turns())
         messages.append(turn)
         ids = st.none() | names | st.sampled_from([call.id for call in turn.calls] or [None])
-        for _call in turn.calls[: draw(st.integers(0, 2))]:
+        for _call in turn.calls[: draw(st.integers(0, 3))]:
             messages.append(
                 Message(role=Role.TOOL, content=draw(texts), call_id=draw(ids), name=draw(st.none() | names))
             )
     tools = st.builds(Tool, name=names, description=texts, parameters=json_objects)
     return Trajectory(
         id=draw(names),
-        tools=tuple(draw(st.lists(tools, max_size=2))),
+        tools=tuple(draw(st.lists(tools, max_size=3))),
         messages=tuple(messages),
         provenance=draw(json_objects),
     )

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from tltrain.types import AnyCall, Json, MalformedCall, Message, Role, Trajectory
+from tltrain.types import Json, MalformedCall, Message, Role, Trajectory, answered_calls
 
 IDENTITY = "id and provenance"
 ROUNDED = "loss weights between 0 and 1 or above, rounded to 0 or 1"
@@ -134,21 +134,8 @@ def _turns(messages: Sequence[Message]) -> Iterator[tuple[Message, list[tuple[in
         while end < len(messages) and messages[end].role is Role.TOOL:
             end += 1
         replies = messages[start + 1 : end]
-        yield messages[start], list(zip(_answered_places(messages[start].calls, replies), replies, strict=True))
+        yield messages[start], list(zip(answered_calls(messages[start].calls, replies), replies, strict=True))
         start = end
-
-
-def _answered_places(calls: Sequence[AnyCall], replies: Sequence[Message]) -> list[int | None]:
-    """For each feedback, the place of the call that it answers, as `types.iterate_calls` finds it."""
-    free = dict.fromkeys(range(len(calls)))
-    places: list[int | None] = [None] * len(replies)
-    for index, reply in enumerate(replies):
-        named = (place for place in free if calls[place].id is not None and calls[place].id == reply.call_id)
-        if (place := next(named, None)) is not None:
-            places[index] = place
-            del free[place]
-    rest = iter(list(free))
-    return [next(rest, None) if place is None else place for place in places]
 
 
 def kept_columns(trajectory: Trajectory) -> dict[str, Json]:
