@@ -36,7 +36,10 @@ def message_parts(trajectory, lost):
 def by_text(messages):
     """With neighbouring feedback sorted: where ids are lost it moves to the order of its calls."""
     for is_feedback, run in groupby(messages, key=lambda message: message.role is Role.TOOL):
-        yield from sorted(run, key=lambda message: message.content) if is_feedback else run
+        ordered = list(run)
+        if is_feedback:
+            ordered.sort(key=lambda message: message.content)
+        yield from ordered
 
 
 # Losses that change a text, the number of messages, or what belongs together: what is left is compared no further.
