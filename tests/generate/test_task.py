@@ -14,7 +14,7 @@ from tltrain.generate.config import GenerateConfig
 from tltrain.generate.task import (
     Task,
     advance,
-    needed_tools,
+    planned_calls,
     query_of,
     run_gold,
     start,
@@ -171,7 +171,7 @@ def test_short_lists_show_siblings_and_get_only_tasks_that_they_can_do():
     for task in tasks:
         own = [name for name in task.toolset.names if owner_of(name) == task.kit]
         sizes.add(len(own))
-        assert needed_tools(task.kit, task.template, task.seed) <= set(own)
+        assert set(planned_calls(task.kit, task.template, task.seed)) <= set(own)
         run = start(task)  # the plan goes through with the tools on offer
         step = advance(run.plan)
         while isinstance(step, ToolCall):
@@ -185,6 +185,12 @@ def test_short_lists_show_siblings_and_get_only_tasks_that_they_can_do():
         shown = choose_toolset(kit, 0, kits, 0, kit_tools=(3, 3)).names
         if len(set(verbs)) < len(verbs):
             assert len({name.split("_")[0] for name in shown}) < len(shown)
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_tasks_take_no_more_calls_than_asked(most):
+    tasks = choose_tasks(("shop", "calendar"), 60, seed=0, toolsets_per_kit=3, max_calls=most)
+    assert {len(run_gold(task).calls) for task in tasks} == set(range(1, most + 1))
 
 
 @pytest.mark.parametrize("wrong", [(1, 3), (4, 3)])

@@ -4,14 +4,14 @@ import random
 from collections.abc import Iterator, Sequence
 
 from tltrain.errors import UsageError
-from tltrain.generate.task import Task, needed_tools, query_of
+from tltrain.generate.task import Task, planned_calls, query_of
 from tltrain.generate.templates import TEMPLATES
 from tltrain.generate.toolsets import Toolset, choose_toolset
 
 _MAX_DRAWS = 60
 """Draws of a seed until a template counts as used up for its toolset: all its queries have been asked."""
 _MAX_UNFIT = 3
-"""Draws that need a tool that the toolset does not show, until the template counts as unfit for it: most templates
+"""Draws that need a tool that the toolset does not show, or too many calls, until the template counts as unfit for it: most templates
 need the same tools whatever the seed."""
 
 
@@ -23,6 +23,7 @@ def choose_tasks(
     toolsets_per_kit: int,
     renamed_share: float = 0.0,
     kit_tools: tuple[int, int] | None = None,
+    max_calls: int | None = None,
     avoid: frozenset[str] = frozenset(),
 ) -> list[Task]:
     """Choose tasks kit by kit in turn, and within a kit pair by pair of template and toolset.
@@ -34,6 +35,7 @@ def choose_tasks(
         toolsets_per_kit: number of different tool lists of each kit.
         renamed_share: see `choose_toolset`.
         kit_tools: see `choose_toolset`; a task whose plan needs a tool that a list does not show is not drawn for it.
+        max_calls: most calls that a task's plan may take; None: any number.
         avoid: queries that no task may ask.
 
     Returns:
@@ -49,7 +51,7 @@ def choose_tasks(
         ]
         for kit in kits
     }
-    sources = [_tasks_of_kit(kit, toolsets[kit], seed, avoid) for kit in kits]
+    sources = [_tasks_of_kit(kit, toolsets[kit], seed, max_calls, avoid) for kit in kits]
     tasks: list[Task] = []
     while len(tasks) < num_tasks and sources:
         for source in list(sources):
@@ -66,7 +68,9 @@ def choose_tasks(
     return tasks
 
 
-def _tasks_of_kit(kit: str, toolsets: Sequence[Toolset], seed: int, avoid: frozenset[str]) -> Iterator[Task]:
+def _tasks_of_kit(
+    kit: str, toolsets: Sequence[Toolset], seed: int, max_calls: int | None, avoid: frozenset[str]
+) -> Iterator[Task]:
     templates = [name for owner, name in TEMPLATES if owner == kit]
     # Diagonal order: any run of consecutive pairs is balanced over templates and over toolsets.
     pairs = [
@@ -78,7 +82,7 @@ def _tasks_of_kit(kit: str, toolsets: Sequence[Toolset], seed: int, avoid: froze
     rng = random.Random(f"tasks:{seed}:{kit}")
     while pairs:
         for pair in list(pairs):
-            task = _draw(kit, *pair, rng, avoid, asked)
+            task = _draw(kit, *pair, rng, max_calls, avoid, asked)
             if task is None:
                 pairs.remove(pair)
             else:
@@ -90,6 +94,7 @@ def _draw(
     template: str,
     toolset: Toolset,
     rng: random.Random,
+    max_calls: int | None,
     avoid: frozenset[str],
     asked: set[tuple[str, Toolset]],
 ) -> Task | None:
@@ -100,7 +105,8 @@ def _draw(
         query = query_of(task)
         if query in avoid or (query, toolset) in asked:
             continue
-        if not needed_tools(kit, template, task.seed) <= set(toolset.names):
+        calls = planned_calls(kit, template, task.seed)
+        if not set(calls) <= set(toolset.names) or (max_calls is not None and len(calls) > max_calls):
             num_unfit += 1
             if num_unfit == _MAX_UNFIT:
                 return None

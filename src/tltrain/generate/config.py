@@ -58,6 +58,9 @@ class GenerateConfig(BaseModel):
     kit_tools: tuple[int, int] | None = None
     """Fewest and most tools of its kit that a list shows, beside up to 2 of other kits; tasks come to lists that show
     all they need. None: all tools of the kit."""
+    max_calls: int | None = Field(default=None, ge=1)
+    """Most calls that a training task takes without mistakes; None: any, which is 1 to 4. Short tasks show more choices
+    of a tool in the same time."""
     toolsets_per_kit: int = Field(default=3, ge=1)
     """Different tool lists of each kit; few, because trajectories of one list share their longest prefix."""
     renamed_share: float = Field(default=0.5, ge=0, le=1)

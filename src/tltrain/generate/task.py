@@ -118,11 +118,11 @@ def run_gold(task: Task) -> GoldRun:
 
 
 @cache
-def needed_tools(kit: str, template: str, seed: int) -> frozenset[str]:
-    """The kit's own names of the tools that a task's plan calls."""
+def planned_calls(kit: str, template: str, seed: int) -> tuple[str, ...]:
+    """The kit's own names of the tools that a task's plan calls, in order."""
     everything = Toolset(0, tuple(tool.name for tool in KITS[kit].tools()))
     task = Task(kit=kit, template=template, seed=seed, toolset=everything)
-    return frozenset(call.name for call in run_gold(task).calls)
+    return tuple(call.name for call in run_gold(task).calls)
 
 
 def task_provenance(task: Task) -> dict[str, Json]:
