@@ -11,8 +11,8 @@ from tltrain.generate.toolsets import Toolset, choose_toolset
 _MAX_DRAWS = 60
 """Draws of a seed until a template counts as used up for its toolset: all its queries have been asked."""
 _MAX_UNFIT = 3
-"""Draws that need a tool that the toolset does not show, or too many calls, until the template counts as unfit for it: most templates
-need the same tools whatever the seed."""
+"""Draws that need a tool that the toolset does not show, or too many calls, until the template counts as unfit for it:
+most templates need the same tools whatever the seed."""
 
 
 def choose_tasks(
