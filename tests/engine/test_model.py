@@ -6,7 +6,15 @@ import torch
 
 from tltrain.engine import embedded
 from tltrain.engine.embedded import cache_folder, embedded_model
-from tltrain.engine.model import add_lora, load_model, load_tokenizer, merge_lora, resolve_model, save_model
+from tltrain.engine.model import (
+    adapters_merged,
+    add_lora,
+    load_model,
+    load_tokenizer,
+    merge_lora,
+    resolve_model,
+    save_model,
+)
 from tltrain.engine.precision import resolve_precision
 from tltrain.engine.settings import LoraConfig
 from tltrain.errors import ModelError
@@ -34,6 +42,30 @@ def test_new_adapters_change_nothing_and_merging_keeps_what_they_learnt(tiny_mod
     learnt = adapted(input_ids=ids).logits
     assert not torch.allclose(learnt, before, atol=1e-3)
     torch.testing.assert_close(merge_lora(adapted)(input_ids=ids).logits, learnt, rtol=1e-4, atol=1e-4)
+
+
+def test_merged_for_a_while_a_model_says_the_same_and_is_then_as_it_was(tiny_model: Path):
+    adapted, ids = add_lora(load_model(tiny_model).model, LoraConfig(rank=2)), torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.normal_(std=0.3)
+    before = {name: weight.clone() for name, weight in adapted.state_dict().items()}
+    trainable = [name for name, parameter in adapted.named_parameters() if parameter.requires_grad]
+    with torch.inference_mode():
+        expected = adapted(input_ids=ids).logits
+    with adapters_merged(adapted), torch.inference_mode():
+        torch.testing.assert_close(adapted(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-4)
+    assert all(torch.equal(weight, before[name]) for name, weight in adapted.state_dict().items())
+    assert [name for name, parameter in adapted.named_parameters() if parameter.requires_grad] == trainable
+    with adapted.disable_adapter():
+        torch.testing.assert_close(adapted(input_ids=ids).logits, load_model(tiny_model).model(input_ids=ids).logits)
+
+
+def test_weights_of_half_precision_are_not_merged(tiny_model: Path):
+    adapted = add_lora(load_model(tiny_model, dtype="bfloat16").model, LoraConfig(rank=2))
+    with adapters_merged(adapted):
+        assert not any(module.merged for module in adapted.modules() if hasattr(module, "merged_adapters"))
 
 
 def test_a_folder_without_a_tokenizer_is_named(tiny_model: Path, tmp_path: Path):

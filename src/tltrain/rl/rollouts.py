@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from tltrain.engine.logprobs import TargetSequence
+from tltrain.engine.model import adapters_merged
 from tltrain.rl.actor import Actor
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.prompts import Prompt
@@ -119,7 +120,7 @@ def _complete(
     sampling = SamplingConfig(
         max_new_tokens=config.max_new_tokens, temperature=temperature, batch_size=config.rollout_batch_size
     )
-    with actor.autocast():
+    with actor.autocast(), adapters_merged(actor.model):
         return sample(
             actor.model,
             tokenizer,
