@@ -4,7 +4,15 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+)
 
 
 def tiny_llama(*, vocab_size: int = 61, seed: int = 0, max_length: int = 4096, dtype: Any = torch.float32) -> Any:
@@ -33,6 +41,30 @@ def tiny_llama(*, vocab_size: int = 61, seed: int = 0, max_length: int = 4096, d
                 if name.endswith("norm"):
                     setattr(module, name, torch.nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps))
     return model.to(dtype).eval()
+
+
+def tiny_relative(kind: str, *, dtype: Any = torch.float32) -> Any:
+    """A small random model of another architecture: qwen3, mistral or gemma3, these two with windowed attention."""
+    sizes = {
+        "vocab_size": 61,
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+    }
+    config = {
+        "qwen3": lambda: Qwen3Config(**sizes),
+        "mistral": lambda: MistralConfig(**sizes, sliding_window=40),
+        "gemma3": lambda: Gemma3TextConfig(
+            **sizes,
+            sliding_window=32,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+        ),
+    }[kind]()
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(config).to(dtype).eval()
 
 
 def byte_tokenizer(texts: Iterable[str] = (), *, vocab_size: int = 512) -> Any:

@@ -1,7 +1,6 @@
 import random
 from itertools import pairwise
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,7 +8,6 @@ from tltrain.engine.prefix_tree import (
     MIN_SHARED,
     build_tree,
     common_length,
-    common_prefix_length,
     plan_micro_batches,
 )
 
@@ -22,22 +20,6 @@ SEQUENCES = st.lists(
     max_size=8,
 )
 """Few tokens and one long stem, so that beginnings meet often."""
-
-
-@pytest.mark.parametrize(
-    ("sequences", "length"),
-    [
-        ([[1, 2, 3], [1, 2, 4, 5]], 2),
-        ([[1, 2], [3, 4]], 0),
-        ([[1, 2, 3], [1, 2, 3]], 2),  # each keeps a token of its own
-        ([[1, 2], [1, 2, 3], [1, 2, 4]], 1),
-        ([[1, 2, 3]], 0),  # nobody to share with
-        ([[1], [1, 2]], 0),
-        (([9, 9, 1], (9, 9, 2)), 2),  # lists and tuples mixed
-    ],
-)
-def test_common_prefix(sequences, length):
-    assert common_prefix_length(sequences) == length
 
 
 @given(st.lists(st.integers(0, 1), max_size=40), st.lists(st.integers(0, 1), max_size=40))

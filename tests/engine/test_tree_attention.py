@@ -2,12 +2,11 @@ import random
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, Gemma3TextConfig, MistralConfig, Qwen3Config
 
-from tiny_models import tiny_llama
+from tiny_models import tiny_llama, tiny_relative
 from tltrain.engine import tree_attention
 from tltrain.engine.prefix_tree import MIN_SHARED
-from tltrain.engine.tree_attention import can_run_trees, hidden_states
+from tltrain.engine.tree_attention import can_run_trees, hidden_states, prefill
 
 
 def family(seed: int = 0) -> list[list[int]]:
@@ -66,32 +65,9 @@ def test_states_and_gradients_equal_those_of_single_sequences(dtype, tolerance, 
     assert can_run_trees(model)
 
 
-def other_model(kind: str):
-    sizes = {
-        "vocab_size": 61,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "head_dim": 8,
-    }
-    config = {
-        "qwen3": lambda: Qwen3Config(**sizes),
-        "mistral": lambda: MistralConfig(**sizes, sliding_window=40),
-        "gemma3": lambda: Gemma3TextConfig(
-            **sizes,
-            sliding_window=32,
-            layer_types=["sliding_attention", "full_attention", "sliding_attention"],
-        ),
-    }[kind]()
-    torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(config).eval()
-
-
 @pytest.mark.parametrize("kind", ["qwen3", "mistral", "gemma3"])
 def test_other_architectures_windows_included(kind):
-    model = other_model(kind)
+    model = tiny_relative(kind)
     expected = one_by_one(model, family())
     assert can_run_trees(model)
     assert_same(run(model, family(), share=True), expected, 1e-5)
@@ -174,3 +150,15 @@ def test_the_attention_is_not_saved_with_the_model(tmp_path):
     assert can_run_trees(model)
     model.save_pretrained(tmp_path)
     assert "tltrain" not in (tmp_path / "config.json").read_text()
+
+
+def test_prefill_in_small_passes_gives_the_rows_of_one():
+    model = tiny_llama(dtype=torch.float64)
+    (states, layers), (parted, parted_layers) = prefill(model, family()), prefill(model, family(), max_tokens=40)
+    assert len(parted.hidden) > len(states.hidden)  # what passes share is computed in each
+    last = [[len(sequence) - 1] for sequence in family()]
+    torch.testing.assert_close(parted.at(last), states.at(last), rtol=1e-10, atol=1e-10)
+    for layer, other in zip(layers, parted_layers, strict=True):
+        for kept, other_kept in zip(layer, other, strict=True):
+            for rows, other_rows in zip(states.rows, parted.rows, strict=True):
+                torch.testing.assert_close(kept[:, :, rows], other_kept[:, :, other_rows], rtol=1e-10, atol=1e-10)

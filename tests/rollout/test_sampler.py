@@ -4,10 +4,11 @@ import random
 import pytest
 import torch
 from transformers import GenerationConfig
-from transformers.cache_utils import DynamicCache
 
-from tiny_models import tiny_llama
+from tiny_models import tiny_llama, tiny_relative
+from tltrain.engine import tree_attention
 from tltrain.engine.logprobs import TargetSequence, target_scores
+from tltrain.engine.tree_attention import backbone, can_run_trees, prefill
 from tltrain.rollout.cache import growing_cache, keep_rows
 from tltrain.rollout.sampler import SamplingConfig, inverse_cdf, restrict, sample
 
@@ -85,6 +86,25 @@ def test_greedy_equals_generate_of_transformers():
             settings = GenerationConfig(do_sample=False, max_new_tokens=7, pad_token_id=0)
             generated = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=settings)
             assert completion.ids == generated[0, len(prompt) :].tolist()
+
+
+@pytest.mark.parametrize("as_tree", [True, False], ids=["tree", "one by one"])
+@pytest.mark.parametrize("kind", ["qwen3", "mistral", "gemma3"])
+def test_other_architectures_windows_included(kind, as_tree, monkeypatch):
+    model = tiny_relative(kind)
+    monkeypatch.setitem(tree_attention._CAN_RUN_TREES, backbone(model), as_tree)
+    if as_tree:
+        monkeypatch.undo()
+    prompts = random_prompts([3, 30, 1, 61], shared=25)
+    completions = sample(model, LetterTokenizer(), prompts, GREEDY)
+    assert can_run_trees(model) == as_tree
+    for prompt, completion in zip(prompts, completions, strict=True):
+        ids = torch.tensor([[*prompt, *completion.ids]])
+        with torch.no_grad():
+            logits = model(input_ids=ids, use_cache=False).logits[0, -8:-1]
+        assert completion.ids == logits.argmax(-1).tolist()
+        expected = torch.log_softmax(logits, -1).max(-1).values
+        torch.testing.assert_close(torch.tensor(completion.logprobs), expected, rtol=0, atol=1e-5)
 
 
 def test_greedy_logprobs_are_at_temperature_one():
@@ -190,24 +210,29 @@ def test_inverse_cdf_by_hand(uniform, drawn):
 
 def test_growing_cache_equals_the_dynamic_one():
     model = tiny_llama(dtype=torch.float64)
-    prefix, steps = torch.tensor([[1, 2, 3, 4]]), torch.tensor([[5, 6], [7, 8], [9, 10]])
-    filled = DynamicCache()
-    model.model(input_ids=prefix, past_key_values=filled, use_cache=True)
-    cache = growing_cache(filled, 3, room=2)
+    prompts, steps = [[1, 2, 3, 4], [1, 2, 3, 4, 4], [6]], torch.tensor([[5, 6], [7, 8], [9, 10]])
+    states, layers = prefill(model, prompts)
+    rows = torch.tensor([[0] * (5 - len(own)) + own for own in states.rows])
+    cache = growing_cache(layers, rows, room=2)
+    mask = torch.tensor([[0] * (5 - len(prompt)) + [1] * len(prompt) for prompt in prompts])
     for number in range(2):
-        output = model.model(input_ids=steps[:, number : number + 1], past_key_values=cache, use_cache=True)
-        assert cache.get_seq_length() == 5 + number
-    expected = model.model(input_ids=torch.cat([prefix.expand(3, -1), steps], dim=1)).last_hidden_state[:, -1]
-    torch.testing.assert_close(output.last_hidden_state[:, -1], expected, rtol=1e-10, atol=1e-10)
+        positions = mask.sum(1, keepdim=True)
+        mask = torch.cat([mask, mask.new_ones(3, 1)], dim=1)
+        token = steps[:, number : number + 1]
+        arguments = {"attention_mask": mask, "position_ids": positions, "past_key_values": cache}
+        output = model.model(input_ids=token, use_cache=True, **arguments).last_hidden_state[:, -1]
+        assert cache.get_seq_length() == 6 + number
+    for prompt, own, found in zip(prompts, steps.tolist(), output, strict=True):
+        expected = model.model(input_ids=torch.tensor([prompt + own])).last_hidden_state[0, -1]
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_a_growing_cache_keeps_the_rows_it_is_told_to():
     model = tiny_llama(dtype=torch.float64)
-    filled = DynamicCache()
-    model.model(input_ids=torch.tensor([[1, 2], [3, 4], [5, 6]]), past_key_values=filled, use_cache=True)
-    cache = growing_cache(filled, 3, room=1)
+    states, layers = prefill(model, [[1, 2], [3, 4], [5, 6]])
+    cache = growing_cache(layers, torch.tensor(states.rows), room=1)
     keep_rows(cache, [2, 0])
     output = model.model(input_ids=torch.tensor([[7], [8]]), past_key_values=cache, use_cache=True)
     expected = model.model(input_ids=torch.tensor([[5, 6, 7], [1, 2, 8]])).last_hidden_state[:, -1:]
     torch.testing.assert_close(output.last_hidden_state, expected, rtol=1e-10, atol=1e-10)
-    assert filled.layers[0].keys.shape[2] == 2  # the prefix itself is as it was
+    assert layers[0].keys.shape[2] == 6  # what it was made of is as it was

@@ -125,14 +125,6 @@ def common_length(first: Sequence[int], second: Sequence[int]) -> int:
     return low
 
 
-def common_prefix_length(sequences: Sequence[Sequence[int]]) -> int:
-    """Number of leading tokens that all sequences share, leaving each at least one token of its own."""
-    if len(sequences) < 2:
-        return 0
-    first, last = min(map(list, sequences)), max(map(list, sequences))
-    return min(common_length(first, last), min(len(sequence) for sequence in sequences) - 1)
-
-
 def plan_micro_batches(
     sequences: Sequence[Sequence[int]], max_tokens: int, *, share: bool = True
 ) -> list[tuple[int, ...]]:

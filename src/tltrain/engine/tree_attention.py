@@ -10,16 +10,17 @@ Axes: A = head, K = key-value head, T = row, D = head feature, H = hidden featur
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.cache_utils import DynamicCache
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from tltrain.engine.prefix_tree import PrefixTree, build_tree
+from tltrain.engine.prefix_tree import PrefixTree, build_tree, plan_micro_batches
 
 _NAME = "tltrain_tree"
 """Our attention among those of transformers."""
@@ -40,6 +41,46 @@ def hidden_states(model: Any, sequences: Sequence[Sequence[int]], *, share_prefi
         return _run_one_by_one(model, sequences)
     tree = build_tree(sequences, share=share_prefix)
     return PackedStates(_run_tree(model, tree), [tree.rows(number) for number in range(len(sequences))])
+
+
+class KeysValues(NamedTuple):
+    """What attention keeps of some rows in one layer."""
+
+    keys: Tensor
+    """[1, K, T, D], rotated to their positions."""
+    values: Tensor
+    """[1, K, T, D]."""
+
+
+@torch.no_grad()
+def prefill(
+    model: Any, sequences: Sequence[Sequence[int]], *, max_tokens: int = 8192
+) -> tuple["PackedStates", list[KeysValues]]:
+    """Last hidden states and each layer's keys and values of every token of some sequences, shared ones once.
+
+    Args:
+        model: as for `hidden_states`.
+        sequences: token ids, none empty.
+        max_tokens: most tokens that run through the model together; a longer sequence runs alone.
+    """
+    as_tree = can_run_trees(model)
+    groups = plan_micro_batches(sequences, max_tokens) if as_tree else [(number,) for number in range(len(sequences))]
+    hidden: list[Tensor] = []
+    layers: list[list[KeysValues]] = []
+    rows: list[list[int]] = [[] for _ in sequences]
+    length = 0
+    for group in groups:
+        tree, cache = build_tree([sequences[number] for number in group]), DynamicCache()
+        hidden.append(_run_tree(model, tree, cache) if as_tree else _run_sequence(model, tree.ids, cache))
+        layers.append([KeysValues(layer.keys, layer.values) for layer in cache.layers])
+        for place, number in enumerate(group):
+            rows[number] = [length + row for row in tree.rows(place)]
+        length += len(tree.ids)
+    joined = [
+        KeysValues(torch.cat([part.keys for part in parts], dim=2), torch.cat([part.values for part in parts], dim=2))
+        for parts in zip(*layers, strict=True)
+    ]
+    return PackedStates(torch.cat(hidden), rows), joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,25 +148,30 @@ def _try_tree(model: Any) -> bool:
 
 
 def _run_one_by_one(model: Any, sequences: Sequence[Sequence[int]]) -> PackedStates:
-    inner = backbone(model)
-    device = next(model.parameters()).device
     hidden, rows, length = [], [], 0
     for sequence in sequences:
-        ids = torch.tensor([list(sequence)], device=device)
-        hidden.append(inner(input_ids=ids, use_cache=False).last_hidden_state[0])
+        hidden.append(_run_sequence(model, sequence))
         rows.append(list(range(length, length + len(sequence))))
         length += len(sequence)
     return PackedStates(torch.cat(hidden), rows)
 
 
-def _run_tree(model: Any, tree: PrefixTree) -> Tensor:
+def _run_sequence(model: Any, sequence: Sequence[int], cache: DynamicCache | None = None) -> Tensor:
+    ids = torch.tensor([list(sequence)], device=next(model.parameters()).device)
+    output = backbone(model)(input_ids=ids, use_cache=cache is not None, past_key_values=cache)
+    hidden: Tensor = output.last_hidden_state[0]
+    return hidden
+
+
+def _run_tree(model: Any, tree: PrefixTree, cache: DynamicCache | None = None) -> Tensor:
     device = next(model.parameters()).device
     hidden: Tensor = backbone(model)(
         input_ids=torch.tensor([tree.ids], device=device),
         position_ids=torch.tensor([tree.positions], device=device),
         # a mask of four axes is passed on as it is; ours are made block by block
         attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),
-        use_cache=False,
+        use_cache=cache is not None,
+        past_key_values=cache,
         tree=_Blocks(tree, device),
     ).last_hidden_state[0]
     return hidden

@@ -1,24 +1,27 @@
 """A key-value cache that grows in place; the plain dynamic one copies everything at each token.
 
-Axes: B = sequence, K = key-value head, T = position, D = head feature.
+Axes: B = sequence, K = key-value head, L = place in a padded sequence, T = row of a prefix tree, D = head feature.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
+from tltrain.engine.tree_attention import KeysValues
+
 
 class _GrowingLayer(DynamicLayer):  # type: ignore[misc]
     """Keys and values of one layer in buffers with room for more; `keys` and `values` are views of the part in use."""
 
-    def __init__(self, keys_BKTD: Tensor, values_BKTD: Tensor, batch_size: int, room: int):
+    def __init__(self, states: KeysValues, rows_BL: Tensor, room: int):
         super().__init__()
-        self._length = keys_BKTD.shape[2]
-        self._keys = self._buffer(keys_BKTD, batch_size, room)
-        self._values = self._buffer(values_BKTD, batch_size, room)
-        self.dtype, self.device, self.is_initialized = keys_BKTD.dtype, keys_BKTD.device, True
+        self._length = rows_BL.shape[1]
+        self._keys = self._buffer(states.keys, rows_BL, room)
+        self._values = self._buffer(states.values, rows_BL, room)
+        self.dtype, self.device, self.is_initialized = states.keys.dtype, states.keys.device, True
         self._show()
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
@@ -36,26 +39,28 @@ class _GrowingLayer(DynamicLayer):  # type: ignore[misc]
         self._show()
 
     @staticmethod
-    def _buffer(states: Tensor, batch_size: int, room: int) -> Tensor:
-        heads, length, features = states.shape[1:]
-        buffer = states.new_empty(batch_size, heads, length + room, features)
-        buffer[:, :, :length] = states
+    def _buffer(states_1KTD: Tensor, rows_BL: Tensor, room: int) -> Tensor:
+        heads, _, features = states_1KTD.shape[1:]
+        batch_size, length = rows_BL.shape
+        buffer = states_1KTD.new_empty(batch_size, heads, length + room, features)
+        for row, places in enumerate(rows_BL):
+            torch.index_select(states_1KTD[0], 1, places, out=buffer[row, :, :length])
         return buffer
 
     def _show(self) -> None:
         self.keys, self.values = self._keys[:, :, : self._length], self._values[:, :, : self._length]
 
 
-def growing_cache(prefix: DynamicCache, batch_size: int, room: int) -> DynamicCache:
-    """The cache of one prefix (batch of one), repeated for a batch, with room for more positions.
+def growing_cache(layers: Sequence[KeysValues], rows_BL: Tensor, room: int) -> DynamicCache:
+    """The cache of a batch of sequences, with room for more positions.
 
     Args:
-        prefix: filled by one pass over the prefix.
-        batch_size: sequences that continue it.
+        layers: keys and values of each layer, row by row, as `prefill` gives them.
+        rows_BL: for each sequence the row of each token; sequences are padded on the left, with any row.
         room: positions that may follow.
     """
     cache = DynamicCache()
-    cache.layers = [_GrowingLayer(layer.keys, layer.values, batch_size, room) for layer in prefix.layers]
+    cache.layers = [_GrowingLayer(states, rows_BL, room) for states in layers]
     return cache
 
 

@@ -15,9 +15,8 @@ _NUM_STEPS = 32
 def plan_batches(prompts: Sequence[Sequence[int]], max_size: int) -> list[list[int]]:
     """Group prompts into batches of the least total cost; every prompt occurs once.
 
-    A batch costs, counted in tokens: the beginning that its prompts share, once; what remains of each, padded to the
-    longest; and for each decoding step 20 tokens and one more a row. So a batch is cut where another tool list begins,
-    unless few rows would be left.
+    A batch costs, counted in tokens: those of its prompts, shared ones once; and for each decoding step 20 and one more
+    a row. Its key-value cache is padded to the longest prompt, and at most half of it may be padding.
 
     Batches are runs of the sorted order, in which neighbours share the longest beginnings; among those, the cut is
     the best one (dynamic programming, `max_size` steps a prompt).
@@ -31,18 +30,19 @@ def plan_batches(prompts: Sequence[Sequence[int]], max_size: int) -> list[list[i
     """
     order = sorted(range(len(prompts)), key=lambda index: list(prompts[index]))
     ordered = [list(prompts[index]) for index in order]
-    lengths = [len(prompt) for prompt in ordered]
     shared_with_next = [common_length(one, next_) for one, next_ in pairwise(ordered)]
     costs, starts = [0.0], [0]
     """Cost of the cheapest plan for the first n prompts, and where its last batch starts."""
     for end in range(1, len(order) + 1):
         best, best_start = float("inf"), end
-        shared = longest = shortest = lengths[end - 1]
+        longest = num_cached = num_computed = 0
         for start in range(end - 1, max(end - max_size, 0) - 1, -1):
-            longest, shortest = max(longest, lengths[start]), min(shortest, lengths[start])
-            if start < end - 1:
-                shared = min(shared, shared_with_next[start])
-            cost = costs[start] + batch_cost(end - start, shared=shared, shortest=shortest, longest=longest)
+            length = len(ordered[start])
+            longest, num_cached = max(longest, length), num_cached + length
+            num_computed += length - (shared_with_next[start] if start < end - 1 else 0)
+            if (end - start) * longest > 2 * num_cached:
+                continue
+            cost = costs[start] + batch_cost(end - start, num_computed)
             if cost <= best:
                 best, best_start = cost, start
         costs.append(best)
@@ -55,14 +55,11 @@ def plan_batches(prompts: Sequence[Sequence[int]], max_size: int) -> list[list[i
     return batches[::-1]
 
 
-def batch_cost(num_rows: int, *, shared: int, shortest: int, longest: int) -> float:
+def batch_cost(num_rows: int, num_tokens: int) -> float:
     """Cost of one batch in tokens, see `plan_batches`.
 
     Args:
         num_rows: prompts in the batch.
-        shared: tokens with which all its prompts begin.
-        shortest: length of the shortest prompt; the last token of each is computed for itself.
-        longest: length of the longest.
+        num_tokens: tokens of its prompts, shared ones counted once.
     """
-    common = min(shared, shortest - 1) if num_rows > 1 else 0
-    return common + num_rows * (longest - common) + _NUM_STEPS * (_STEP_COST + num_rows)
+    return num_tokens + _NUM_STEPS * (_STEP_COST + num_rows)

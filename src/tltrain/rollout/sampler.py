@@ -1,6 +1,6 @@
 """Prompts to sampled completions with the model in this process.
 
-Prompts that begin alike run together, and their common beginning is computed once. A completion ends at the
+What prompts have in common is computed once, at any depth. A completion ends at the
 end-of-turn token, when a call is complete, or at the limit. What is drawn for a prompt depends on its own seed alone,
 not on the batch that it ran in.
 
@@ -15,11 +15,9 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from transformers.cache_utils import DynamicCache
 
 from tltrain.engine.head import output_weight
-from tltrain.engine.prefix_tree import common_prefix_length
-from tltrain.engine.tree_attention import backbone
+from tltrain.engine.tree_attention import backbone, prefill
 from tltrain.rollout.cache import growing_cache, keep_rows
 from tltrain.rollout.plan import plan_batches
 
@@ -106,7 +104,7 @@ class _Batch:
         seeds: Sequence[int],
         is_complete: Callable[[str], bool] | None,
     ):
-        self._backbone, self._weight = backbone(model), output_weight(model)
+        self._model, self._backbone, self._weight = model, backbone(model), output_weight(model)
         self._device = self._weight.device
         self._tokenizer, self._prompts, self._config, self._is_complete = tokenizer, prompts, config, is_complete
         self._draws = [random.Random(f"sample:{seed}") for seed in seeds]
@@ -126,35 +124,17 @@ class _Batch:
 
     def _prefill(self) -> Tensor:
         """Run the prompts; returns the last hidden state of each row, [B, H]."""
-        shared = common_prefix_length(self._prompts)
-        own = [list(prompt[shared:]) for prompt in self._prompts]
-        longest = max(len(tokens) for tokens in own)
-        prefix = DynamicCache()
-        if shared:
-            ids = torch.tensor([list(self._prompts[0][:shared])], device=self._device)
-            self._backbone(input_ids=ids, past_key_values=prefix, use_cache=True)
-        room = longest + self._config.max_new_tokens
-        self._cache = growing_cache(prefix, len(own), room) if shared else DynamicCache()
-        ids = torch.zeros(len(own), longest, dtype=torch.long)
-        mask = torch.zeros(len(own), shared + longest, dtype=torch.long)
-        mask[:, :shared] = 1
-        for row, tokens in enumerate(own):  # padded on the left, so that all rows end together
-            ids[row, longest - len(tokens) :] = torch.tensor(tokens)
-            mask[row, shared + longest - len(tokens) :] = 1
+        states, layers = prefill(self._model, self._prompts)
+        longest = max(map(len, states.rows))
+        rows = torch.zeros(len(states.rows), longest, dtype=torch.long)
+        mask = torch.zeros_like(rows)
+        for number, own in enumerate(states.rows):  # padded on the left, so that all rows end together
+            rows[number, longest - len(own) :] = torch.tensor(own)
+            mask[number, longest - len(own) :] = 1
+        self._cache = growing_cache(layers, rows.to(self._device), self._config.max_new_tokens)
         self._mask = mask.to(self._device)
         self._position = self._mask.sum(1)
-        positions = (self._mask.cumsum(1) - 1).clamp(min=0)[:, shared:]
-        output = self._backbone(
-            input_ids=ids.to(self._device),
-            attention_mask=self._mask,
-            position_ids=positions,
-            past_key_values=self._cache,
-            use_cache=True,
-        )
-        if not shared:
-            self._cache = growing_cache(self._cache, len(own), self._config.max_new_tokens)
-        hidden: Tensor = output.last_hidden_state[:, -1]
-        return hidden
+        return states.at([[len(own) - 1] for own in states.rows])
 
     def _advance(self, tokens: Tensor) -> Tensor:
         """Feed one token a row; returns [B, H]."""
