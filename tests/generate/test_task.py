@@ -193,6 +193,19 @@ def test_tasks_take_no_more_calls_than_asked(most):
     assert {len(run_gold(task).calls) for task in tasks} == set(range(1, most + 1))
 
 
+@pytest.mark.parametrize(("share", "expected"), [(0, 0), (0.25, 15), (1, 60)])
+def test_a_share_of_the_tasks_takes_several_calls(share, expected):
+    tasks = choose_tasks(("shop", "calendar"), 60, seed=0, toolsets_per_kit=3, multi_call_share=share)
+    assert sum(len(run_gold(task).calls) > 1 for task in tasks) == pytest.approx(expected, abs=1)
+
+
+def test_where_one_kind_of_tasks_runs_out_the_other_goes_on(monkeypatch):
+    for key in [key for key in TEMPLATES if key[0] == "database" and key[1] != "table_names"]:
+        monkeypatch.delitem(TEMPLATES, key)
+    tasks = choose_tasks(("database",), 3, seed=0, toolsets_per_kit=3, multi_call_share=1)
+    assert [len(run_gold(task).calls) for task in tasks] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("wrong", [(1, 3), (4, 3)])
 def test_sizes_of_lists_are_checked(wrong):
     with pytest.raises(ValidationError, match=r"kit_tools=.*give the fewest"):

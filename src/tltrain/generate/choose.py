@@ -1,7 +1,10 @@
 """Choosing tasks: balanced over kits, templates and toolsets, and no two alike."""
 
+import math
 import random
 from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import count
 
 from tltrain.errors import UsageError
 from tltrain.generate.task import Task, planned_calls, query_of
@@ -11,8 +14,10 @@ from tltrain.generate.toolsets import Toolset, choose_toolset
 _MAX_DRAWS = 60
 """Draws of a seed until a template counts as used up for its toolset: all its queries have been asked."""
 _MAX_UNFIT = 3
-"""Draws that need a tool that the toolset does not show, or too many calls, until the template counts as unfit for it:
-most templates need the same tools whatever the seed."""
+"""Draws that need a tool that the toolset does not show, or too few or many calls, until the template counts as unfit
+for it: most templates need the same calls whatever the seed."""
+_MAX_CALLS = 100
+"""More than any template's plan takes."""
 
 
 def choose_tasks(
@@ -24,6 +29,7 @@ def choose_tasks(
     renamed_share: float = 0.0,
     kit_tools: tuple[int, int] | None = None,
     max_calls: int | None = None,
+    multi_call_share: float | None = None,
     avoid: frozenset[str] = frozenset(),
 ) -> list[Task]:
     """Choose tasks kit by kit in turn, and within a kit pair by pair of template and toolset.
@@ -36,6 +42,8 @@ def choose_tasks(
         renamed_share: see `choose_toolset`.
         kit_tools: see `choose_toolset`; a task whose plan needs a tool that a list does not show is not drawn for it.
         max_calls: most calls that a task's plan may take; None: any number.
+        multi_call_share: share of tasks whose plan takes more than one call, as far as the kits have such tasks; None:
+            as the templates come.
         avoid: queries that no task may ask.
 
     Returns:
@@ -51,7 +59,14 @@ def choose_tasks(
         ]
         for kit in kits
     }
-    sources = [_tasks_of_kit(kit, toolsets[kit], seed, max_calls, avoid) for kit in kits]
+    most = _MAX_CALLS if max_calls is None else max_calls
+    sources = []
+    for kit in kits:
+        of_kit = partial(_tasks_of_kit, kit, toolsets[kit], seed, avoid)
+        if multi_call_share is None:
+            sources.append(of_kit(range(1, most + 1)))
+        else:
+            sources.append(_mixed(of_kit(range(1, 2)), of_kit(range(2, most + 1)), multi_call_share))
     tasks: list[Task] = []
     while len(tasks) < num_tasks and sources:
         for source in list(sources):
@@ -68,8 +83,20 @@ def choose_tasks(
     return tasks
 
 
+def _mixed(single: Iterator[Task], multi: Iterator[Task], multi_share: float) -> Iterator[Task]:
+    """Tasks of both kinds, evenly mixed; where one kind runs out, those of the other."""
+    for number in count():
+        # the count of tasks with several calls steps up at this number
+        is_multi = math.floor((number + 1) * multi_share) > math.floor(number * multi_share)
+        first, second = (multi, single) if is_multi else (single, multi)
+        task = next(first, None) or next(second, None)
+        if task is None:
+            return
+        yield task
+
+
 def _tasks_of_kit(
-    kit: str, toolsets: Sequence[Toolset], seed: int, max_calls: int | None, avoid: frozenset[str]
+    kit: str, toolsets: Sequence[Toolset], seed: int, avoid: frozenset[str], num_calls: range
 ) -> Iterator[Task]:
     templates = [name for owner, name in TEMPLATES if owner == kit]
     # Diagonal order: any run of consecutive pairs is balanced over templates and over toolsets.
@@ -82,7 +109,7 @@ def _tasks_of_kit(
     rng = random.Random(f"tasks:{seed}:{kit}")
     while pairs:
         for pair in list(pairs):
-            task = _draw(kit, *pair, rng, max_calls, avoid, asked)
+            task = _draw(kit, *pair, rng, num_calls, avoid, asked)
             if task is None:
                 pairs.remove(pair)
             else:
@@ -94,7 +121,7 @@ def _draw(
     template: str,
     toolset: Toolset,
     rng: random.Random,
-    max_calls: int | None,
+    num_calls: range,
     avoid: frozenset[str],
     asked: set[tuple[str, Toolset]],
 ) -> Task | None:
@@ -106,7 +133,7 @@ def _draw(
         if query in avoid or (query, toolset) in asked:
             continue
         calls = planned_calls(kit, template, task.seed)
-        if not set(calls) <= set(toolset.names) or (max_calls is not None and len(calls) > max_calls):
+        if not set(calls) <= set(toolset.names) or len(calls) not in num_calls:
             num_unfit += 1
             if num_unfit == _MAX_UNFIT:
                 return None

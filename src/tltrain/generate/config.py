@@ -61,6 +61,9 @@ class GenerateConfig(BaseModel):
     max_calls: int | None = Field(default=None, ge=1)
     """Most calls that a training task takes without mistakes; None: any, which is 1 to 4. Short tasks show more choices
     of a tool in the same time."""
+    multi_call_share: float | None = Field(default=None, ge=0, le=1)
+    """Share of the training tasks that take more than one call, as far as there are such; None: as the templates
+    come, about a third."""
     toolsets_per_kit: int = Field(default=3, ge=1)
     """Different tool lists of each kit; few, because trajectories of one list share their longest prefix."""
     renamed_share: float = Field(default=0.5, ge=0, le=1)

@@ -89,7 +89,13 @@ def plan_jobs(config: GenerateConfig) -> tuple[list[Job], list[Job]]:
     choose = partial(
         choose_tasks, seed=config.seed, toolsets_per_kit=config.toolsets_per_kit, kit_tools=config.kit_tools
     )
-    train = choose(split.train, config.num_train, max_calls=config.max_calls, renamed_share=config.renamed_share)
+    train = choose(
+        split.train,
+        config.num_train,
+        renamed_share=config.renamed_share,
+        max_calls=config.max_calls,
+        multi_call_share=config.multi_call_share,
+    )
     asked = frozenset(query_of(task) for task in train)
     test = choose(split.test, config.num_test, avoid=asked)
     return (
