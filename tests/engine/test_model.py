@@ -44,6 +44,15 @@ def test_new_adapters_change_nothing_and_merging_keeps_what_they_learnt(tiny_mod
     torch.testing.assert_close(merge_lora(adapted)(input_ids=ids).logits, learnt, rtol=1e-4, atol=1e-4)
 
 
+def test_lower_blocks_can_go_without_adapters(tiny_model: Path):
+    def adapted_blocks(share: float) -> set[str]:
+        model = add_lora(load_model(tiny_model).model, LoraConfig(rank=2, frozen_share=share))
+        return {name.split(".layers.")[1].split(".")[0] for name, _ in model.named_parameters() if "lora_A" in name}
+
+    assert adapted_blocks(0.0) == adapted_blocks(0.49) == {"0", "1"}
+    assert adapted_blocks(0.5) == adapted_blocks(0.99) == {"1"}
+
+
 def test_merged_for_a_while_a_model_says_the_same_and_is_then_as_it_was(tiny_model: Path):
     adapted, ids = add_lora(load_model(tiny_model).model, LoraConfig(rank=2)), torch.tensor([[5, 6, 7]])
     with torch.no_grad():

@@ -1,5 +1,7 @@
 """Loading, adapting and saving models."""
 
+import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,7 +95,11 @@ def resolve_model(spec: str | Path) -> str | Path:
 
 
 def add_lora(model: Any, config: LoraConfig) -> Any:
-    """Wrap the model so that only new adapter weights train; switched off, it is the model as it was."""
+    """Wrap the model so that only new adapter weights train; switched off, it is the model as it was.
+
+    Raises:
+        ModelError: blocks are to be frozen, and the model has no list of them.
+    """
     import peft
 
     settings = peft.LoraConfig(
@@ -101,9 +107,22 @@ def add_lora(model: Any, config: LoraConfig) -> Any:
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         target_modules=config.target,
+        exclude_modules=_lower_blocks(model, config.frozen_share),
         task_type="CAUSAL_LM",
     )
     return peft.get_peft_model(model, settings)
+
+
+def _lower_blocks(model: Any, share: float) -> str | None:
+    """A regular expression for the modules of so many transformer blocks, the first ones; None for none."""
+    number = model.config.get_text_config().num_hidden_layers
+    blocks = "|".join(str(block) for block in range(math.floor(share * number)))
+    if not blocks:
+        return None
+    for name, module in model.named_modules():
+        if type(module).__name__ == "ModuleList" and len(module) == number:
+            return rf"{re.escape(name)}\.({blocks})\..*"
+    raise ModelError(f"lora.frozen_share={share}: the model has no list of {number} blocks to freeze; set it to 0")
 
 
 def merge_lora(model: Any) -> Any:

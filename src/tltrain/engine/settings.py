@@ -33,3 +33,6 @@ class LoraConfig(BaseModel):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     target: str = "all-linear"
     """peft's `target_modules`: "all-linear" or a regular expression over module names."""
+    frozen_share: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the transformer blocks, from the input up, that get no adapters. Nothing flows back through them, so
+    that a step takes less time and memory."""
