@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from tltrain.cli import data_verbs
+from tltrain.cli.default_verb import DEFAULT, DefaultVerbGroup
 from tltrain.cli.failures import say
 from tltrain.cli.options import AnswersFile, AsJson, ConfigFile, DataFormat, LabelsFile, Settings, Strict, ToolsFile
 from tltrain.cli.output import print_bars, print_facts, print_json, print_table
@@ -18,26 +18,11 @@ if TYPE_CHECKING:
     from tltrain.audit.groups import Group
     from tltrain.audit.labels import Label
 
-_DEFAULT = "file"
 _KEYS = {"o": "ok", "e": "error", "a": "ambiguous"}
 
 
-class _AuditGroup(TyperGroup):
-    """`audit DATA` is the audit itself; a file called like a verb is written with its folder, as in `./rules`."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the name of the hidden default verb before anything that is no verb."""
-        is_named = bool(args) and args[0] in self.commands
-        return super().parse_args(ctx, args if is_named else [_DEFAULT, *args])
-
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Leave the name of the default verb out of its help."""
-        name, command, rest = super().resolve_command(ctx, args)
-        return ("" if name == _DEFAULT else name), command, rest
-
-
-GROUP = typer.Typer(cls=_AuditGroup, help="Find the wrong calls in trajectories.", rich_markup_mode=None)
-GROUP.command(_DEFAULT, hidden=True, epilog="Example: tltrain audit data/train.jsonl --out audit")(data_verbs.audit)
+GROUP = typer.Typer(cls=DefaultVerbGroup, help="Find the wrong calls in trajectories.", rich_markup_mode=None)
+GROUP.command(DEFAULT, hidden=True, epilog="Example: tltrain audit data/train.jsonl --out audit")(data_verbs.audit)
 
 
 @GROUP.command(epilog="Example: tltrain audit rules --set packs='[mine.yaml]'")

@@ -2,10 +2,20 @@
 
 from typing import Any
 
+from typer import Context
 from typer.core import TyperGroup
 
 DEFAULT = "file"
 """Name of the hidden verb that the group itself stands for."""
+
+
+class _PlainContext(Context):
+    """The context of a verb that has no name of its own."""
+
+    @property
+    def command_path(self) -> str:
+        """What stands before the arguments in the usage line, without the space before no name."""
+        return super().command_path.rstrip()
 
 
 class DefaultVerbGroup(TyperGroup):
@@ -19,4 +29,7 @@ class DefaultVerbGroup(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Leave the name of the hidden verb out of its help."""
         name, command, rest = super().resolve_command(ctx, args)
-        return ("" if name == DEFAULT else name), command, rest
+        if name != DEFAULT or command is None:
+            return name, command, rest
+        command.context_class = _PlainContext
+        return "", command, rest
