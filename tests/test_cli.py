@@ -419,7 +419,14 @@ def test_a_folder_that_cannot_be_made_is_explained(tmp_path, capsys):
 def test_ctrl_c_says_how_to_go_on_and_the_rest_is_then_made(tmp_path):
     out = tmp_path / "data"
     arguments = ["generate", "--num-train", "400", "--num-test", "0", "--out", str(out)]
-    process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command(*arguments),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        # a shell's background jobs ignore Ctrl-C, and so would what they start
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not (out / "partial.jsonl").exists() or (out / "partial.jsonl").stat().st_size < 20_000:
         assert process.poll() is None
