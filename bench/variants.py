@@ -39,7 +39,7 @@ def main() -> None:
     print("| | " + " | ".join(("TS", "PI", "CF")) + " |\n|---|---|---|---|")
     for variant, found in scores.items():
         columns = ([getattr(one, name).mean for one in found] for name in ("TS", "PI", "CF"))
-        cells = (f"{fmean(column):.1f} ±{stdev(column) if len(column) > 1 else 0:.1f}" for column in columns)
+        cells = (f"{fmean(column):.1f}" + (f" ±{stdev(column):.1f}" if len(column) > 1 else "") for column in columns)
         print(f"| {variant} | " + " | ".join(cells) + " |")
 
 
@@ -51,7 +51,7 @@ def _measure(variant: str, seed: int, arguments: argparse.Namespace) -> SingleTu
     data, own = out / "data", out / variant.replace(" ", "-")
     if not (data / "test.jsonl").exists():
         generate(recipe.generate.model_copy(update={"seed": seed}), data)
-    changes = VARIANTS[variant] | {"seed": seed} | ({"num_epochs": n} if (n := arguments.num_epochs) else {})
+    changes = VARIANTS[variant] | {"seed": seed, "num_epochs": arguments.num_epochs or recipe.sft.num_epochs}
     config = type(recipe.sft).model_validate(recipe.sft.model_dump() | changes)
     sft(config, data=data / "train.jsonl", model=recipe.model, out=own / "sft", reuse=Reuse.RESUME)
     limits = {"max_cases": arguments.max_cases, "max_episodes": 0}

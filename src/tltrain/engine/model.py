@@ -140,7 +140,8 @@ def adapters_merged(model: Any) -> Iterator[None]:
     """
     from peft.tuners.lora import Linear
 
-    layers = [module for module in model.modules() if isinstance(module, Linear) and _computes_exactly(module)]
+    adapted = [module for module in model.modules() if isinstance(module, Linear)]
+    layers = [layer for layer in adapted if _computes_exactly(layer) and not layer.merged]
     weights = [layer.get_base_layer().weight.data for layer in layers]
     try:
         for layer in layers:
