@@ -1,12 +1,14 @@
 """Plain data that every room speaks: tools, calls, messages, trajectories.
 
-Everything here is frozen and built once, at the border (see `formats/`); inside the package it is trusted.
+Everything here is frozen and built once, at the border (see `formats/`); inside the package it is trusted. It consists
+of msgspec structs, which are built twenty times as fast as frozen dataclasses: `msgspec.structs.replace` copies them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple, TypeAlias
+
+from msgspec import Struct, field
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 """A decoded JSON value. Integers and floats keep their Python types; NaN and infinities do not occur."""
@@ -22,8 +24,7 @@ class Role(StrEnum):
     """Feedback of one tool call."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Tool:
+class Tool(Struct, frozen=True, kw_only=True):
     """One callable tool, as its document describes it to the model."""
 
     name: str
@@ -47,26 +48,37 @@ class Tool:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ToolCall:
+class ToolCall(Struct, frozen=True, kw_only=True, eq=False):
     """A call that could be read."""
 
     name: str
     arguments: Mapping[str, Json] = field(default_factory=dict)
-    raw: str = field(default="", compare=False)
+    raw: str = ""
     """Text as the model wrote it, so that a stricter parser can be replayed on old rollouts; empty if built in code."""
-    id: str | None = field(default=None, compare=False)
+    id: str | None = None
     """Identifier that ties the call to its feedback in the source file, where it has one."""
 
+    def __eq__(self, other: object) -> bool:
+        """Equal calls have equal names and arguments, whatever they are written like and called."""
+        return isinstance(other, ToolCall) and (self.name, self.arguments) == (other.name, other.arguments)
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class MalformedCall:
+    __hash__ = None  # type: ignore[assignment]  # arguments have none
+
+
+class MalformedCall(Struct, frozen=True, kw_only=True, eq=False):
     """An attempt at a call that could not be read; kept as data, because it is context and a kind of error."""
 
     raw: str
     reason: str
     """One sentence: what stopped the parser."""
-    id: str | None = field(default=None, compare=False)
+    id: str | None = None
+
+    def __eq__(self, other: object) -> bool:
+        """Equal ones have the same text and reason."""
+        return isinstance(other, MalformedCall) and (self.raw, self.reason) == (other.raw, other.reason)
+
+    def __hash__(self) -> int:
+        return hash((self.raw, self.reason))
 
 
 AnyCall: TypeAlias = ToolCall | MalformedCall
@@ -85,8 +97,7 @@ class WeightSpan(NamedTuple):
     """0 keeps the part from teaching; finite, not negative."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Message:
+class Message(Struct, frozen=True, kw_only=True):
     """One message of a conversation."""
 
     role: Role
@@ -108,8 +119,7 @@ class Message:
     """Loss weights of parts of the message, in place of `weight` there; assistant only."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Trajectory:
+class Trajectory(Struct, frozen=True, kw_only=True):
     """A conversation in which an assistant may call the listed tools."""
 
     id: str

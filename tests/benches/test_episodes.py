@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 from policies import Oracle, Script, TextPolicy, reply
 
 from tltrain.benches.episodes import EpisodeEnd, EpisodeTask, find_tasks, gives_up, run_episodes
@@ -157,7 +158,7 @@ def test_rows_that_cannot_be_started_again_are_named(trajectories):
     row = trajectories[0]
 
     def with_provenance(**fields):
-        return replace(row, provenance={**row.provenance, **fields})
+        return structs.replace(row, provenance={**row.provenance, **fields})
 
     broken = {
         "template": with_provenance(template="none"),
@@ -166,9 +167,9 @@ def test_rows_that_cannot_be_started_again_are_named(trajectories):
         "failure_rate": with_provenance(failure_rate=2),
         "offered": with_provenance(offered=["nope"]),
         "web": with_provenance(environment="web"),
-        "tools": replace(row, tools=row.tools[1:]),
+        "tools": structs.replace(row, tools=row.tools[1:]),
     }
-    tasks, faults = find_tasks([replace(found, id=key) for key, found in broken.items()])
+    tasks, faults = find_tasks([structs.replace(found, id=key) for key, found in broken.items()])
     assert tasks == []
     assert faults.keys() == broken.keys() - {"web"}  # no row of the sandbox at all
     assert "style is 'morse'" in faults["style"]

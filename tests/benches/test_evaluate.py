@@ -1,10 +1,10 @@
 import json
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from policies import Oracle, Script, TextPolicy, reply
 from pydantic import ValidationError
 

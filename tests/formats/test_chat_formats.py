@@ -1,7 +1,7 @@
 import copy
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from formats.chat_rows import ANSWER, ASK, FUNCTION, ROWS, SCHEMA
 from formats.reading import read_one

@@ -1,8 +1,8 @@
 import json
-from dataclasses import replace
 from itertools import groupby
 
 from hypothesis import HealthCheck, given, settings
+from msgspec.structs import replace
 
 from formats.strategies import effective_weights, trajectories
 from tltrain.errors import DataError

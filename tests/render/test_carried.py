@@ -1,10 +1,9 @@
 """Weights that the file carries, shown as the text of the tokens that have them."""
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from tltrain.errors import DataError
 from tltrain.render.conversation import render

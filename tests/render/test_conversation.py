@@ -1,7 +1,7 @@
 import copy
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from tltrain.errors import DataError, ModelError
 from tltrain.render.chat import chat_message, chat_tool

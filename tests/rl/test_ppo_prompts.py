@@ -1,6 +1,5 @@
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tltrain.engine.model import load_tokenizer
 from tltrain.render.conversation import render

@@ -12,7 +12,9 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from tltrain.audit.aftermath import APOLOGY, CORRECTED, look_ahead
 from tltrain.audit.call_check import LOOSE_TYPE, UNKNOWN_TOOL, UNREADABLE, check_call

@@ -1,8 +1,9 @@
 """What an audit says about one call."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from tltrain.taxonomy import FeedbackKind
 
@@ -58,8 +59,7 @@ class Layer(StrEnum):
     """What a person or a judge said of such feedback, see `labels`."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Witness:
+class Witness(Struct, frozen=True, kw_only=True):
     """What one rule of one layer says about a call."""
 
     layer: Layer
@@ -71,8 +71,7 @@ class Witness:
     """What it found, in words; empty where the verdict's evidence shows it."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True, kw_only=True):
     """A label with its reason."""
 
     label: VerdictLabel

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import replace
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
 from pydantic import Field
 
 from tltrain.benches.policy import Reply, Request, Stop

@@ -7,10 +7,11 @@ come from the call alone, and VA depends on made-up answers.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict
 
 from tltrain.benches.data_folder import DataFolder

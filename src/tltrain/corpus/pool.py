@@ -3,9 +3,10 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
+
+from msgspec.structs import replace
 
 from tltrain.corpus.config import MixConfig
 from tltrain.corpus.reading import iterate_rows

@@ -5,8 +5,9 @@ message of the assistant is written with its flag, so set `roles_to_train: []` a
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from tltrain.errors import DataError
 from tltrain.files import json_type

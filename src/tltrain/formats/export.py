@@ -3,7 +3,8 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from tltrain.types import Json, MalformedCall, Message, Role, Trajectory, answered_calls
 

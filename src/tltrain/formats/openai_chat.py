@@ -16,9 +16,10 @@ Row: `{"id", "messages", "tools", "provenance"}`; `messages` is the only field t
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from msgspec.structs import replace
 
 from tltrain.files import decode_json, encode_line, json_type, write_text_atomic
 from tltrain.formats.chat_fields import bad, read_calls, read_optional, read_text, read_tools, write_call, write_tool

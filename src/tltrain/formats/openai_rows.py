@@ -5,8 +5,9 @@ the assistant's messages in `input` do not teach.
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from tltrain.errors import DataError
 from tltrain.files import json_type

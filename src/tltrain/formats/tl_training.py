@@ -10,7 +10,8 @@ turn, `Turn 3: <id>`, of which the released code trains the last turn alone; the
 
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from tltrain.errors import DataError
 from tltrain.formats.base import Companions

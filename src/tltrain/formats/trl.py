@@ -9,8 +9,9 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from tltrain.errors import DataError
 from tltrain.formats.base import CallMasks, Companions, WrittenRow

@@ -7,8 +7,9 @@
 """
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from tltrain.errors import DataError
 from tltrain.formats.base import CallMasks, Companions, WrittenRow

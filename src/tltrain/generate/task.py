@@ -2,8 +2,10 @@
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
+
+from msgspec.structs import replace
 
 import tltrain.generate.tasks  # noqa: F401 - registers the templates
 from tltrain.envs.sandbox import KITS

@@ -1,8 +1,10 @@
 """What a teacher is, and the conversation that it leads with a sandbox."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from tltrain.envs.base import Feedback
 from tltrain.generate.task import Started

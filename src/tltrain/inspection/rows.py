@@ -1,9 +1,11 @@
 """One trajectory with all that is known of its calls: verdict, place of the evidence, what keeps it from teaching."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from tltrain.audit.layers import source_of
 from tltrain.audit.policy import Block as Policy

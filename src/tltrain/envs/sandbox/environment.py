@@ -3,8 +3,9 @@
 import json
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from enum import StrEnum
+
+from msgspec.structs import replace
 
 from tltrain.envs.base import Feedback
 from tltrain.envs.toolkit import ToolFault, Toolkit
