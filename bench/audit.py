@@ -13,11 +13,13 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from tltrain.audit.config import AuditConfig
 from tltrain.audit.feedback import forget_verdicts
 from tltrain.audit.run import audit
+from tltrain.audit.summary import Tally
 from tltrain.files import atomic_file, encode_line
 from tltrain.formats.openai_chat import row_from_trajectory
 from tltrain.formats.read import iterate_trajectories
@@ -62,8 +64,14 @@ def compare(data: Path, folder: Path, passes: int) -> None:
     print(f"{num_rows:,} rows, {size / 2**20:,.1f} MiB; resident before: {resident_mib():,.0f} MiB")
     plain = measure(lambda: load_all(data), passes)
     read = measure(lambda: read_all(data), passes)
+    judged = measure(lambda: judge_all(data), passes)
     whole = measure(lambda: audit_all(data, folder / "out"), passes)
-    for name, seconds in (("json.loads", plain), ("read", read), ("read + audit + write", whole)):
+    for name, seconds in (
+        ("json.loads", plain),
+        ("read", read),
+        ("read + audit", judged),
+        ("read + audit + write", whole),
+    ):
         print(f"{name:<22} {num_rows / seconds:>10,.0f} rows/s  {plain / seconds:6.2f} of json.loads")
     print(f"resident after: {resident_mib():,.0f} MiB; at most {peak_mib():,.0f} MiB")
 
@@ -87,6 +95,16 @@ def load_all(data: Path) -> None:
 def read_all(data: Path) -> None:
     for item in watched(iterate_trajectories(data)):
         assert isinstance(item, Trajectory), item
+
+
+def judge_all(data: Path) -> None:
+    forget_verdicts()
+    config = AuditConfig()
+    auditor, tally = config.auditor(), Tally(config.block)
+    rows = iterate_trajectories(data)
+    while group := [row for row in islice(rows, 16) if isinstance(row, Trajectory)]:
+        for trajectory, verdicts in zip(group, [auditor.judge(row) for row in group], strict=True):
+            tally.add(trajectory, verdicts)
 
 
 def audit_all(data: Path, out: Path) -> None:

@@ -4,8 +4,9 @@ Everything here is frozen and built once, at the border (see `formats/`); inside
 of msgspec structs, which are built twenty times as fast as frozen dataclasses: `msgspec.structs.replace` copies them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from itertools import islice, takewhile
 from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct, field
@@ -154,7 +155,7 @@ def iterate_calls(trajectory: Trajectory) -> Iterator[CallStep]:
     for index, message in enumerate(trajectory.messages):
         if not message.calls:
             continue
-        answers = _answers_to(message.calls, trajectory.messages[index + 1 :])
+        answers = _answers_to(message.calls, islice(trajectory.messages, index + 1, None))
         for position, (call, feedback) in enumerate(zip(message.calls, answers, strict=True)):
             yield CallStep(number, index, position, call, feedback)
             number += 1
@@ -195,12 +196,8 @@ def answered_calls(calls: Sequence[AnyCall], replies: Sequence[Message]) -> list
     return [next(rest, None) if position is None else position for position in found]
 
 
-def _answers_to(calls: Sequence[AnyCall], following: Sequence[Message]) -> list[str | None]:
-    replies = []
-    for message in following:
-        if message.role is not Role.TOOL:
-            break
-        replies.append(message)
+def _answers_to(calls: Sequence[AnyCall], following: Iterable[Message]) -> list[str | None]:
+    replies = list(takewhile(lambda message: message.role is Role.TOOL, following))
     answers: list[str | None] = [None] * len(calls)
     for reply, position in zip(replies, answered_calls(calls, replies), strict=True):
         if position is not None:

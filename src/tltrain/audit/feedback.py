@@ -7,7 +7,7 @@ envelopes; free text by the rules of `rules.yaml`. Long content that mentions er
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 from tltrain.audit.evidence import locate
@@ -322,7 +322,7 @@ def _read_payload(answer: Object, reader: Reader, depth: int) -> Finding | None:
     keys = PAYLOAD_KEYS if is_envelope(answer) else ANSWER_KEYS
     findings = []
     for key, value in answer.items():
-        is_nested = isinstance(value, Mapping | list) or (isinstance(value, str) and fold(key) != "status")
+        is_nested = isinstance(value, (dict, list)) or (isinstance(value, str) and fold(key) != "status")
         if fold(key) in keys and is_nested and value not in ("", {}):
             finding = _read_value(value, "", reader, depth + 1)
             findings.append(finding._replace(key=finding.key or key))

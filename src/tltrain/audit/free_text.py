@@ -6,7 +6,6 @@ The rules are those of `rules.yaml`; this module knows where they may look.
 import re
 
 from tltrain.audit.finding import Finding, Reader
-from tltrain.audit.literals import may_hold
 from tltrain.audit.rules import Reach, RuleBook, find_first
 from tltrain.audit.verdict import VerdictLabel
 
@@ -43,20 +42,18 @@ def read_ends(text: str, reader: Reader) -> Finding | None:
     start = marks.end() if marks else 0
     tail_start = max(0, len(text) - _TAIL)
     tail = straighten(text[tail_start:])
-    lowered = tail.casefold()
+    lowered = (tail if tail_start == 0 else f"{head}\n{tail}").casefold()
     is_harmless = reader.book.harmless.match(head, start)
-    if may_hold(lowered, reader.book.harmless_literals):
+    if reader.book.harmless_literals.may_match(lowered):
         tail = _blank_harmless(tail, reader.book)
-    for rule in reader.book.ends:
+    for rule, parts in reader.book.ends.that_may_match(lowered):
         if not rule.applies_to(reader.words):
             continue
-        match = None
-        if rule.reach is Reach.OPENING:
-            if not is_harmless:
-                match, offset = rule.pattern.match(head, start), 0
-        else:
-            parts = [part for part in rule.parts if may_hold(lowered, part.literals)]
+        match, offset = None, 0
+        if rule.reach is Reach.CLOSING:
             match, offset = find_first(parts, tail), tail_start
+        elif not is_harmless:
+            match = next(filter(None, (part.pattern.match(head, start) for part in parts)), None)
         if match:
             # up to the end of the line: `Error:` alone explains nothing
             end = text.find("\n", offset + match.end())
@@ -85,7 +82,7 @@ def read_notice(text: str, reader: Reader, *, is_quotable: bool = True) -> Findi
             is_doubtful = rule.label is VerdictLabel.ERROR and is_quotable and _may_be_quote(text, reader)
             label = VerdictLabel.AMBIGUOUS if is_doubtful else rule.label
             return Finding(label, rule.name, text[match.start() : match.end()], text=text, rule=rule)
-    mention = reader.book.mention.search(plain) if may_hold(lowered, reader.book.mention_literals) else None
+    mention = reader.book.mention.search(plain) if reader.book.mention_literals.may_match(lowered) else None
     if mention and text.count("\n") < 2 and reader.book.reading_tools.isdisjoint(reader.words):
         return Finding(VerdictLabel.AMBIGUOUS, "mentions_error", text[mention.start() : mention.end()])
     return Finding(VerdictLabel.OK, "plain_text")
@@ -105,7 +102,7 @@ def _blank_harmless(text: str, book: RuleBook) -> str:
 
 def _blank_out(text: str, book: RuleBook, lowered: str) -> str:
     """The text with harmless phrases and quoted phrases (not quoted names) blanked, at the same length."""
-    text = _blank_harmless(text, book) if may_hold(lowered, book.harmless_literals) else text
+    text = _blank_harmless(text, book) if book.harmless_literals.may_match(lowered) else text
     if not any(mark in text for mark in "'\"`"):
         return text
     is_quote_whole = len(text) > 1 and text[0] == text[-1] and text[0] in "'\"`"

@@ -61,10 +61,15 @@ class Fault(NamedTuple):
 
 
 def is_plainly_right(value: Json, schema: Json) -> bool:
-    """True only for a scalar of the one type that the schema asks for, where it asks for no more than one of a list."""
+    """True only for a scalar of the one type that the schema asks for, where it asks for no more than one of a list, \
+    and for lists of such.
+    """
     if not isinstance(schema, dict) or not _ASKING_WORDS.isdisjoint(schema):
         return False
     kind = schema.get("type")
+    if kind == "array" and type(value) is list and "enum" not in schema:
+        items = schema.get("items")
+        return items is None or all(is_plainly_right(item, items) for item in value)
     if not isinstance(kind, str) or type(value) not in _PLAIN_TYPES.get(kind, ()):
         return False
     allowed = schema.get("enum")
@@ -181,7 +186,7 @@ def _type_of(value: Json) -> str:
             return "integer" if value.is_integer() else "number"
         case str():
             return "string"
-        case Mapping():
+        case dict():
             return "object"
     return "array"
 

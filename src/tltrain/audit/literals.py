@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from ahocorasick_rs import AhoCorasick
+
 try:  # Python's own parser has no public name
     from re import _constants as codes  # type: ignore[attr-defined]
     from re import _parser as parser  # type: ignore[attr-defined]
@@ -20,7 +22,7 @@ _MOST = 200
 
 
 def required_literals(pattern: re.Pattern[str]) -> tuple[str, ...]:
-    """Lower-case texts of which every text that the pattern matches holds at least one; empty if none are known."""
+    """Case-folded texts of which every text that the pattern matches holds at least one; empty if none are known."""
     if parser is None:
         return ()
     found = _of_sequence(parser.parse(pattern.pattern, pattern.flags & ~re.DEBUG))
@@ -35,8 +37,23 @@ def required_literals(pattern: re.Pattern[str]) -> tuple[str, ...]:
     return tuple(kept)
 
 
+class Literals:
+    """The same question as `may_hold` asks, for many literals: one pass over the text.
+
+    Args:
+        literals: of a pattern, see `required_literals`.
+    """
+
+    def __init__(self, literals: tuple[str, ...] = ()):
+        self._search = AhoCorasick(literals) if literals else None
+
+    def may_match(self, lowered: str) -> bool:
+        """False only if a text of this case-folded form cannot match what requires the literals."""
+        return self._search is None or bool(self._search.find_matches_as_indexes(lowered))
+
+
 def may_hold(lowered: str, literals: tuple[str, ...]) -> bool:
-    """False only if a text of this lower-case form cannot match what requires the literals."""
+    """False only if a text of this case-folded form cannot match what requires the literals."""
     return not literals or any(map(lowered.__contains__, literals))
 
 
@@ -46,7 +63,7 @@ def _of_sequence(items: Iterable[tuple[Any, Any]]) -> list[str] | None:
     run = ""
     for code, value in items:
         if code is codes.LITERAL and _has_one_form(chr(value)):
-            run += chr(value).lower()
+            run += chr(value).casefold()
             continue
         options += [[run]] if _is_worth_it(run) else []
         run = ""
@@ -58,8 +75,8 @@ def _of_sequence(items: Iterable[tuple[Any, Any]]) -> list[str] | None:
 
 
 def _has_one_form(sign: str) -> bool:
-    """ASCII, or of a script without upper and lower case."""
-    return sign.isascii() or sign.lower() == sign.upper()
+    """A letter without a long form, as the German sharp s has one."""
+    return len(sign.casefold()) == 1
 
 
 def _is_worth_it(run: str) -> bool:

@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache, cached_property, lru_cache
 from importlib import resources
-from itertools import groupby
 from typing import Any, NamedTuple
 
 import yaml
+from ahocorasick_rs import AhoCorasick
 
-from tltrain.audit.literals import required_literals
+from tltrain.audit.literals import Literals, required_literals
 from tltrain.audit.verdict import BLAME_OF_KIND, Blame, VerdictLabel
 from tltrain.errors import UsageError
 from tltrain.taxonomy import FeedbackKind
@@ -35,7 +35,7 @@ class Part(NamedTuple):
 
     pattern: re.Pattern[str]
     literals: tuple[str, ...]
-    """Lower-case texts of which every match holds one, see `literals`; empty: not known."""
+    """Case-folded texts of which every match holds one, see `literals`; empty: not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,9 +85,9 @@ class RuleBook:
 
     off: frozenset[str] = frozenset()
     """Names of rules of structure that are not asked, see `STRUCTURE_RULES`."""
-    harmless_literals: tuple[str, ...] = ()
-    """Lower-case texts of which every harmless phrase holds one."""
-    mention_literals: tuple[str, ...] = ()
+    harmless_literals: Literals = field(default_factory=Literals)
+    """What every harmless phrase holds."""
+    mention_literals: Literals = field(default_factory=Literals)
 
     def extended(self, rules: Sequence[Rule]) -> "RuleBook":
         """The same book with `rules` before all others."""
@@ -113,9 +113,9 @@ class RuleBook:
         return None
 
     @cached_property
-    def ends(self) -> tuple[Rule, ...]:
+    def ends(self) -> "RuleRow":
         """The rules of reach opening and closing."""
-        return tuple(rule for rule in self.rules if rule.reach in {Reach.OPENING, Reach.CLOSING})
+        return RuleRow([rule for rule in self.rules if rule.reach in {Reach.OPENING, Reach.CLOSING}])
 
     @cached_property
     def notices(self) -> "RuleRow":
@@ -136,8 +136,8 @@ class RuleBook:
 class RuleRow:
     """Rules in order, with what a text must hold for each alternative of theirs.
 
-    A search for an alternation tries each alternative at each place of the text; most texts hold the words of none.
-    Which words a text holds is found by the three-letter pieces that it shares with them.
+    A search for an alternation tries each alternative at each place of the text; most texts hold the words of none,
+    and which words a text holds is found in one pass over it.
     """
 
     def __init__(self, rules: Sequence[Rule]):
@@ -147,34 +147,25 @@ class RuleRow:
         for place, (_, part) in enumerate(self._parts):
             for literal in part.literals:
                 places.setdefault(literal, []).append(place)
-        self._short = [(literal, found) for literal, found in places.items() if len(literal) < 3]
-        self._by_piece: dict[str, list[tuple[str, list[int]]]] = {}
-        for literal, found in places.items():
-            if len(literal) >= 3:
-                self._by_piece.setdefault(_rarest_piece(literal), []).append((literal, found))
+        self._places = list(places.values())
+        self._literals = AhoCorasick(list(places))
 
     def that_may_match(self, lowered: str) -> Iterator[tuple[Rule, list[Part]]]:
         """The rules, in order, that a text of this lower-case form may match, with the alternatives that may."""
         found = set(self._always)
-        for literal, places in self._short:
-            if literal in lowered:
-                found.update(places)
-        pieces = {lowered[start : start + 3] for start in range(len(lowered) - 2)}
-        for piece in pieces & self._by_piece.keys():
-            for literal, places in self._by_piece[piece]:
-                if literal in lowered:
-                    found.update(places)
-        for _, group in groupby(sorted(found), key=lambda place: self._parts[place][0].name):
-            held = [self._parts[place] for place in group]
-            yield held[0][0], [part for _, part in held]
-
-
-_BY_FREQUENCY = " etaoinsrhldcumfpgwybvkxjqz"
-
-
-def _rarest_piece(literal: str) -> str:
-    pieces = (literal[start : start + 3] for start in range(len(literal) - 2))
-    return max(pieces, key=lambda piece: sum(_BY_FREQUENCY.find(sign) % 30 for sign in piece))
+        for literal, _, _ in self._literals.find_matches_as_indexes(lowered, overlapping=True):
+            found.update(self._places[literal])
+        last: Rule | None = None
+        held: list[Part] = []
+        for place in sorted(found):
+            rule, part = self._parts[place]
+            if rule is not last and last is not None:
+                yield last, held
+                held = []
+            last = rule
+            held.append(part)
+        if last is not None:
+            yield last, held
 
 
 def find_first(parts: Iterable[Part], text: str) -> re.Match[str] | None:
@@ -216,9 +207,9 @@ def shipped_rules() -> RuleBook:
     return RuleBook(
         rules=tuple(_compile(row) for row in table["rules"]),
         harmless=harmless,
-        harmless_literals=required_literals(harmless),
+        harmless_literals=Literals(required_literals(harmless)),
         mention=mention,
-        mention_literals=required_literals(mention),
+        mention_literals=Literals(required_literals(mention)),
         reading_tools=_tool_words("reading"),
         quoting_tools=_tool_words("quoting"),
         asking_tools=_tool_words("asking"),

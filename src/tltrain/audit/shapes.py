@@ -104,6 +104,8 @@ def read_items(items: Sequence[Object], words: Collection[str]) -> Batch | None:
     """The same for a list with a result for each item; errors in one's own words or flags count, states do not."""
     failed: list[Signal] = []
     for item in items[:_MAX_ITEMS]:
+        if says_nothing_of_failure(item):
+            continue
         said = [signal for signal in find_failures(item, words) if not signal.is_weak]
         failed += [signal for signal in said if signal.proof in {"error_field", "failure_flag"}][:1]
     if not failed or not {"log", "logs", "error", "errors"}.isdisjoint(words):

@@ -176,7 +176,7 @@ def is_blank(value: Json) -> bool:
             return word in _BLANK_WORDS or not word.strip("0")
         case int() | float():
             return value == 0
-        case Mapping():
+        case dict():
             return all(is_blank(item) for item in value.values())
     return all(is_blank(item) for item in value)
 
@@ -266,7 +266,7 @@ def _error_field(
 
 def _statuses_within(value: Json) -> Iterator[int]:
     """HTTP statuses in the fields of an error object."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for key, item in value.items():
             if fold(key) in STATUS_KEYS | {"code"}:
                 status = _status(item)
@@ -346,7 +346,7 @@ def collect_texts(value: "Json | Object", *, is_inside: bool = False) -> Iterato
     if isinstance(value, str):
         if is_inside and value.strip():
             yield value
-    elif isinstance(value, Mapping):
+    elif isinstance(value, dict):
         for wanted in (ERROR_KEYS, MESSAGE_KEYS | PAYLOAD_KEYS, frozenset({"title", "type", "code"})):
             for key, item in value.items():
                 folded = fold(key)
@@ -360,7 +360,7 @@ def collect_texts(value: "Json | Object", *, is_inside: bool = False) -> Iterato
 
 def iterate_leaves(value: Json) -> Iterator[Json]:
     """All scalars inside a value."""
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for item in value.values():
             yield from iterate_leaves(item)
     elif isinstance(value, list):

@@ -49,10 +49,10 @@ def trajectory_from_row(row: Mapping[str, Any], *, where: str, default_id: str |
     if not messages:
         raise bad(where, "messages", "is empty", "give at least one message, or drop the row")
     identifier = row.get("id")
-    if isinstance(identifier, bool) or not isinstance(identifier, str | int | None):
+    if isinstance(identifier, bool) or not (identifier is None or isinstance(identifier, (str, int))):
         raise bad(where, "id", f"is of type {json_type(identifier)}", "give a string")
     provenance = _from_text(row, "provenance", where)
-    if not isinstance(provenance, Mapping | None):
+    if not (provenance is None or isinstance(provenance, dict)):
         raise bad(where, "provenance", f"is of type {json_type(provenance)}", "give an object or leave it out")
     others = {key: value for key, value in row.items() if key not in _OWN_FIELDS and value is not None}
     return Trajectory(

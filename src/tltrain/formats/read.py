@@ -138,11 +138,11 @@ def read_source(source: Source, *, companions: Companions) -> Iterator[Trajector
     """
     ids = NumberedIds()
     origin = {} if source.format in (OPENAI, TLTRAIN) else {"source_format": source.format.name}
-    place_of: dict[Path, tuple[str, str]] = {}
+    last = None
+    shown = stem = ""
     for file, record in source.records:
-        if file not in place_of:
-            place_of = {file: (str(file), _stem(file, source.path))}
-        shown, stem = place_of[file]
+        if file is not last:
+            last, shown, stem = file, str(file), _stem(file, source.path)
         where = f"{shown}:{record.number}"
         items = _read_record(source.format, record, where, companions)
         for place, item in enumerate(items, start=1):
