@@ -6,6 +6,7 @@ and the result at the end. It decides whether a second start may skip, resume or
 
 import importlib.metadata
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -43,12 +44,28 @@ class Stage:
         config: resolved settings; a resume under other ones is refused.
         inputs: files and folders that the result depends on.
         reuse: what to do where the folder was used before.
+        is_shared: several processes do the stage together, the first of which opens it.
 
     Raises:
-        UsageError: the folder is in use and `reuse` says to refuse, or it was begun with another config or inputs.
+        UsageError: the folder is in use and `reuse` says to refuse, it was begun with another config or inputs, or
+            several processes were started for a stage of one.
     """
 
-    def __init__(self, folder: Path, *, name: str, config: BaseModel, inputs: Mapping[str, Path | None], reuse: Reuse):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        config: BaseModel,
+        inputs: Mapping[str, Path | None],
+        reuse: Reuse,
+        is_shared: bool = False,
+    ):
+        if not is_shared and int(os.environ.get("WORLD_SIZE") or 1) > 1:
+            raise UsageError(
+                f"{name} runs in one process, and was started in several (WORLD_SIZE={os.environ['WORLD_SIZE']}); "
+                "start it without accelerate launch or torchrun"
+            )
         self.folder = folder
         self._start = time.monotonic()
         self._record: dict[str, Any] = {

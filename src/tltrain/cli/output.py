@@ -1,6 +1,7 @@
 """Printing results to stdout: JSON for programs, tables for people."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -35,7 +36,9 @@ def print_config(config: "BaseModel", inputs: Mapping[str, object]) -> None:
 
 
 def print_result(result: Any, *, as_json: bool) -> None:
-    """Print a stage's result, a dataclass."""
+    """Print a stage's result, a dataclass; of several processes only the first does."""
+    if int(os.environ.get("RANK") or 0) > 0:
+        return
     fields = asdict(result)
     if as_json:
         print_json(fields)

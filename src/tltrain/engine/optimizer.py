@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tltrain.engine.parallel import Processes
 from tltrain.engine.settings import OptimizerConfig
 from tltrain.errors import TltrainError
 
@@ -15,7 +16,7 @@ class StepOutcome(NamedTuple):
     """What one optimizer step did."""
 
     loss: float
-    """Sum of the micro-batch losses."""
+    """Sum of the micro-batch losses of all processes."""
     grad_norm: float
     """Before clipping."""
     learning_rate: float
@@ -35,11 +36,19 @@ def learning_rate_at(step: int, num_steps: int, config: OptimizerConfig) -> floa
 class Optimizer:
     """AdamW over the parameters that train.
 
-    Weight decay spares vectors (norms, biases), as is usual.
+    Weight decay spares vectors (norms, biases), as is usual. Among several processes each gives the losses of its share
+    of a step, and all take the same update.
     """
 
-    def __init__(self, parameters: Iterable[torch.nn.Parameter], config: OptimizerConfig, num_steps: int):
+    def __init__(
+        self,
+        parameters: Iterable[torch.nn.Parameter],
+        config: OptimizerConfig,
+        num_steps: int,
+        processes: Processes = Processes(),  # noqa: B008 - immutable
+    ):
         self.config = config
+        self._processes = processes
         self.num_steps = num_steps
         self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
         matrices = [parameter for parameter in self._parameters if parameter.ndim >= 2]
@@ -56,7 +65,8 @@ class Optimizer:
         """Add up the gradients of the losses, each freed before the next is made, and update.
 
         Args:
-            losses: scalars whose sum is the step's loss; the caller has normalised them over the whole step.
+            losses: scalars whose sum, over the processes too, is the step's loss; the caller has normalised them over
+                the whole step.
             step: number of this optimizer step, from 0.
 
         Raises:
@@ -66,6 +76,8 @@ class Optimizer:
         for loss in losses:
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
+        total = self._processes.sum(total)
+        self._processes.sum_gradients(self._parameters)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm).item()
         if not (math.isfinite(total) and math.isfinite(norm)):
             self._adam.zero_grad()

@@ -1,4 +1,4 @@
-"""Which samples form a step, decided before training and from the seed alone."""
+"""Which samples form a step, decided before training and from the seed alone, and how processes share it."""
 
 import random
 from collections import defaultdict
@@ -40,3 +40,27 @@ def plan_epoch(keys: Sequence[Hashable], *, batch_size: int, group_size: int, se
     rng.shuffle(drawn)
     a_step = batch_size // group_size
     return [tuple(drawn[at : at + a_step]) for at in range(0, len(drawn), a_step)]
+
+
+def share_step(step: Step, sizes: Sequence[int], num_shares: int) -> list[list[int]]:
+    """Split a step among processes, about evenly by size.
+
+    Groups stay whole, so that what they have in common is computed by one process, unless there are fewer of them than
+    shares.
+
+    Args:
+        step: groups of samples.
+        sizes: tokens of each sample, by index.
+        num_shares: at least 1.
+
+    Returns:
+        For each share its samples, in the order of the step; the last ones may be empty.
+    """
+    groups = list(step) if len(step) >= num_shares else [(index,) for group in step for index in group]
+    shares: list[list[int]] = [[] for _ in range(num_shares)]
+    loads = [0] * num_shares
+    for number in sorted(range(len(groups)), key=lambda number: -sum(sizes[index] for index in groups[number])):
+        least = loads.index(min(loads))
+        shares[least].append(number)
+        loads[least] += sum(sizes[index] for index in groups[number])
+    return [[index for number in sorted(share) for index in groups[number]] for share in shares]

@@ -16,10 +16,10 @@ from tltrain.engine.logprobs import TargetSequence, target_scores
 from tltrain.engine.metrics import MetricsLog
 from tltrain.engine.model import LoadedModel, add_lora, load_model, merge_lora, save_model
 from tltrain.engine.optimizer import Optimizer
+from tltrain.engine.parallel import Processes, find_processes
 from tltrain.engine.precision import autocast
 from tltrain.engine.prefix_tree import plan_micro_batches
-from tltrain.render.rendered import RenderedTrajectory
-from tltrain.sft.batches import Step, plan_epoch
+from tltrain.sft.batches import Step, plan_epoch, share_step
 from tltrain.sft.config import SftConfig
 from tltrain.sft.heldout import measure_heldout
 from tltrain.sft.loss import loss_coefficients, target_positions, weighted_nll
@@ -54,6 +54,9 @@ def sft(
 ) -> SftResult:
     """Fine-tune a model on trajectories, wrong calls blocked and key tokens weighted.
 
+    Several processes (`accelerate launch`, `torchrun`) share the samples of each step; their number changes nothing but
+    the time, and a run goes on with another number of them.
+
     Writes into `out`: model/ (weights, tokenizer with chat template), metrics.jsonl (a row a step), samples.jsonl
     (tokens and weights of some trajectories), quarantine.jsonl (rows set aside, with reasons), checkpoints/ while it
     runs. A run that was killed goes on from its last checkpoint and ends as if it had not been.
@@ -74,21 +77,30 @@ def sft(
         UsageError: the folder is in use, or was begun with other settings.
         TltrainError: loss or gradient ceased to be finite.
     """
+    processes = find_processes()
     inputs = {"data": data, "model": Path(model), "verdicts": verdicts, "validation": validation}
-    stage = Stage(out, name="sft", config=config, inputs=inputs, reuse=reuse)
+    stage = processes.from_main(
+        lambda: Stage(out, name="sft", config=config, inputs=inputs, reuse=reuse, is_shared=True)
+    )
     if stage.is_done:
         return _result(out, stage.result)
     loaded = load_model(model)
-    prepared = prepare_samples(config, loaded.tokenizer, data=data, verdicts=verdicts, validation=validation, out=out)
+    prepared = processes.from_main(
+        lambda: prepare_samples(config, loaded.tokenizer, data=data, verdicts=verdicts, validation=validation, out=out)
+    )
     train, heldout = prepared.train, prepared.heldout
     steps = _plan(train, config)
-    trainee = _Trainee(config, loaded, num_steps=len(steps))
+    trainee = _Trainee(config, loaded, processes, num_steps=len(steps))
     measurement = trainee.run(train, heldout, steps, out, progress)
-    save_model(merge_lora(trainee.model), loaded.tokenizer, out / "model")
     result = {"num_trained": len(train), "num_set_aside": prepared.num_bad, "num_steps": len(steps)}
-    stage.finish(result | {"heldout": measurement})
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    return _result(out, stage.result)
+
+    def finish() -> dict[str, Any]:
+        save_model(merge_lora(trainee.model), loaded.tokenizer, out / "model")
+        stage.finish(result | {"heldout": measurement})
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        return stage.result
+
+    return _result(out, processes.from_main(finish))
 
 
 def _result(out: Path, saved: Mapping[str, Any]) -> SftResult:
@@ -112,13 +124,14 @@ def _plan(train: Sequence[Sample], config: SftConfig) -> list[Step]:
 class _Trainee:
     """The model that trains, its optimizer, and the loop over steps."""
 
-    def __init__(self, config: SftConfig, loaded: LoadedModel, *, num_steps: int):
+    def __init__(self, config: SftConfig, loaded: LoadedModel, processes: Processes, *, num_steps: int):
         self._config = config
+        self._processes = processes
         self._device = pick_device()
         seed_step(config.seed, "initial weights", 0)
         model = add_lora(loaded.model, config.lora) if config.lora else loaded.model
         self.model = model.to(self._device)
-        self._optimizer = Optimizer(self.model.parameters(), config.optimizer, num_steps)
+        self._optimizer = Optimizer(self.model.parameters(), config.optimizer, num_steps, processes)
 
     def run(
         self,
@@ -131,15 +144,18 @@ class _Trainee:
         """Do all steps that no checkpoint has; returns the last held-out measurement."""
         modules, optimizers = {"model": self.model}, {"model": self._optimizer}
         first = load_checkpoint(out / "checkpoints", modules, optimizers)
-        log = MetricsLog(out / "metrics.jsonl", resumed_step=first)
+        is_main = self._processes.is_main
+        log = MetricsLog(out / "metrics.jsonl", resumed_step=first) if is_main else None
         num_parts = self._config.num_evaluations
         measured_at = {round(len(steps) * (part + 1) / num_parts) - 1 for part in range(num_parts)}
         measurement: dict[str, float | None] = {}
         for number in range(first, len(steps)):
             start = time.monotonic()
-            seed_step(self._config.seed, "step", number)
+            seed_step(self._config.seed, f"step{self._processes.rank or ''}", number)
             rows = [train[index].rendered for group in steps[number] for index in group]
-            outcome = self._optimizer.step(self._losses(rows), number)
+            outcome = self._optimizer.step(self._losses(steps[number], train), number)
+            if log is None:
+                continue
             num_tokens = sum(len(rendered.input_ids) for rendered in rows)
             row: dict[str, object] = {
                 "step": number,
@@ -157,16 +173,24 @@ class _Trainee:
                 save_checkpoint(out / "checkpoints", number + 1, modules, optimizers)
             if progress:
                 progress(number + 1, len(steps), f"loss {outcome.loss:.3f}")
-        log.close()
+        if log is not None:
+            log.close()
         return measurement
 
-    def _losses(self, step: Sequence[RenderedTrajectory]) -> Iterator[Tensor]:
-        """The loss of each micro-batch, normalised over the whole step."""
+    def _losses(self, step: Step, train: Sequence[Sample]) -> Iterator[Tensor]:
+        """The loss of each micro-batch of this process, normalised over the whole step."""
         config = self._config
-        factors = loss_coefficients(step, config.normalisation)
-        sequences = [TargetSequence(rendered.input_ids, target_positions(rendered)) for rendered in step]
+        indices = [index for group in step for index in group]
+        coefficients = loss_coefficients([train[index].rendered for index in indices], config.normalisation)
+        factor_of = dict(zip(indices, coefficients, strict=True))
+        if self._processes.size > 1:
+            sizes = [len(sample.rendered.input_ids) for sample in train]
+            indices = share_step(step, sizes, self._processes.size)[self._processes.rank]
+        own = [train[index].rendered for index in indices]
+        factors = [factor_of[index] for index in indices]
+        sequences = [TargetSequence(rendered.input_ids, target_positions(rendered)) for rendered in own]
         micro_batches = plan_micro_batches(
-            [rendered.input_ids for rendered in step], config.micro_batch_tokens, share=config.share_prefixes
+            [rendered.input_ids for rendered in own], config.micro_batch_tokens, share=config.share_prefixes
         )
         self.model.train()
         for batch in micro_batches:

@@ -1,0 +1,98 @@
+"""Several processes that train one model together, as `accelerate launch` and `torchrun` start them.
+
+Each holds the whole model and does its share of every step; gradients are added up before the update, so that all take
+the same one. Where there is one process, nothing here does anything.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from tltrain.engine.device import pick_device, process_state
+
+_T = TypeVar("_T")
+_BUCKET = 1 << 24
+"""Numbers that are sent at once."""
+
+
+class Processes(NamedTuple):
+    """Which process this one is, and what all of them do together: each method is called by all, in the same order."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_main(self) -> bool:
+        """True for the one that writes files and shows progress."""
+        return self.rank == 0
+
+    def from_main(self, work: Callable[[], _T]) -> _T:
+        """Do something in the main process alone; its result, or what it raised, is that of all.
+
+        Args:
+            work: its result can be pickled.
+        """
+        if self.size == 1:
+            return work()
+        box: list[Any] = [None, None]
+        if self.is_main:
+            try:
+                box[0] = work()
+            except Exception as error:
+                box[1] = error
+        torch.distributed.broadcast_object_list(box, src=0)
+        if box[1] is not None:
+            raise box[1]
+        result: _T = box[0]
+        return result
+
+    def sum(self, value: float) -> float:
+        """The sum of a number over the processes."""
+        if self.size == 1:
+            return value
+        total = torch.tensor(value, dtype=torch.float64, device=pick_device())
+        torch.distributed.all_reduce(total)
+        return total.item()
+
+    def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Add up gradients in place; a parameter that has none anywhere keeps none.
+
+        Every process ends with the same bits, as each number is added up once and sent to all.
+        """
+        if self.size == 1:
+            return
+        counts = torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.int32)
+        counts = counts.to(pick_device())
+        torch.distributed.all_reduce(counts)
+        trained = [parameter for parameter, count in zip(parameters, counts.tolist(), strict=True) if count]
+        for parameter in trained:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        for bucket in _buckets([parameter.grad for parameter in trained if parameter.grad is not None]):
+            flat = torch.cat([gradient.reshape(-1) for gradient in bucket])
+            torch.distributed.all_reduce(flat)
+            start = 0
+            for gradient in bucket:
+                gradient.copy_(flat[start : start + gradient.numel()].view_as(gradient))
+                start += gradient.numel()
+
+
+def find_processes() -> Processes:
+    """The processes that this one was started with; joins them on the first call."""
+    state = process_state()
+    return Processes(state.process_index, state.num_processes)
+
+
+def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Gradients of one dtype, some at a time."""
+    bucket: list[Tensor] = []
+    for gradient in gradients:
+        is_full = sum(other.numel() for other in bucket) + gradient.numel() > _BUCKET
+        if bucket and (is_full or bucket[0].dtype is not gradient.dtype):
+            yield bucket
+            bucket = []
+        bucket.append(gradient)
+    if bucket:
+        yield bucket
