@@ -1,14 +1,16 @@
 import copy
+import json
 
 import pytest
 from msgspec.structs import replace
 
 from formats.chat_rows import ANSWER, ASK, FUNCTION, ROWS, SCHEMA
 from formats.reading import read_one
+from tltrain.formats import export, llama_factory
 from tltrain.formats.detect import FORMATS, detect_format
 from tltrain.formats.loss_fields import with_masks
 from tltrain.formats.openai_rows import INPUT_REASON
-from tltrain.types import Role, Tool, ToolCall, WeightSpan, iterate_calls
+from tltrain.types import MalformedCall, Role, Tool, ToolCall, WeightSpan, iterate_calls
 
 FORECAST = Tool(name="forecast", description="Weather of the next days.", parameters=SCHEMA)
 WRONG, RIGHT = (
@@ -210,6 +212,72 @@ def test_masks_in_ms_swift_rows_stand_on_the_first_of_a_group():
     row, lost = written("ms_swift", ONE)
     assert [m.get("loss") for m in row["messages"]] == [None, None, False, None, None, None, None]
     assert PART in lost, "the second call stands in the same group"
+
+
+UNREADABLE = MalformedCall(raw="forecast(city: 'Rome')", reason="a colon")
+
+
+def with_unreadable_call():
+    """The first call of the second message cannot be read."""
+    trajectory = two_calls()
+    messages = list(trajectory.messages)
+    messages[1] = replace(messages[1], calls=(UNREADABLE, RIGHT), content="", reasoning="")
+    return replace(trajectory, messages=tuple(messages))
+
+
+# Each of these trainers decodes a call as JSON, and at one that is none leaves out the row or stops.
+def test_calls_that_cannot_be_read_are_text_in_ms_swift_rows():
+    row, lost = FORMATS["ms_swift"].write(with_unreadable_call(), ONE)
+    assert [(m["role"], m["content"], m.get("loss")) for m in row["messages"][1:3]] == [
+        ("assistant", UNREADABLE.raw, False),
+        ("tool_call", '{"name": "forecast", "arguments": {"city": "Rome"}}', None),
+    ]
+    assert export.MALFORMED_AS_TEXT in lost
+
+
+def test_calls_that_cannot_be_read_are_text_in_llama_factory_rows():
+    row, lost = FORMATS["llama_factory"].write(with_unreadable_call(), BOTH)
+    turn = row["conversations"][1]
+    assert (turn["from"], turn["value"].split("\n")[0]) == ("function_call", UNREADABLE.raw)
+    assert row["loss_mask"][1] == 0
+    assert export.MALFORMED_AS_TEXT in lost
+    row, lost = FORMATS["llama_factory_v1"].write(with_unreadable_call(), BOTH)
+    assert row["messages"][1]["content"][0] == {"type": "text", "value": UNREADABLE.raw}
+    assert export.MALFORMED_AS_TEXT in lost
+
+
+@pytest.mark.parametrize("name", ["ms_swift", "llama_factory", "llama_factory_v1"])
+def test_a_text_that_a_tool_answers_is_read_as_a_call(name):
+    trajectory = read_fixture("verl")
+    messages = list(trajectory.messages)
+    place = next(place for place, message in enumerate(messages) if message.calls)
+    messages[place] = replace(messages[place], calls=(UNREADABLE,), content="", reasoning="")
+    row, _ = FORMATS[name].write(replace(trajectory, messages=tuple(messages)), {})
+    [first, *_] = iterate_calls(read_one(FORMATS[name], row))
+    assert isinstance(first.call, MalformedCall)
+    assert first.call.raw == UNREADABLE.raw
+
+
+def test_llama_factory_rows_all_have_the_columns_that_dataset_info_names():
+    row, _ = written("llama_factory", {})
+    assert row["system"] == ""
+
+
+def test_llama_factory_calls_beside_text_stand_between_tags():
+    row, lost = written("llama_factory", {})
+    value = row["conversations"][1]["value"]
+    assert value.startswith("<think>\nThe tool.\n</think>\n\nI look.\n<tool_call>[{")
+    assert value.endswith("}]</tool_call>")
+    assert llama_factory.CALLS_BESIDE_TEXT not in lost
+    turn = read_one(FORMATS["llama_factory"], row).messages[1]
+    assert (turn.reasoning, turn.content, turn.calls) == ("The tool.", "I look.", (WRONG, RIGHT))
+
+
+def test_llama_factory_v1_shows_whole_tool_documents_and_none_where_there_are_none():
+    row, _ = written("llama_factory_v1", {})
+    assert json.loads(row["tools"]) == [{"type": "function", "function": FUNCTION}]
+    row, _ = FORMATS["llama_factory_v1"].write(replace(two_calls(), tools=()), {})
+    assert row["tools"] == ""
 
 
 def test_masks_in_axolotl_segments_fall_on_single_calls():

@@ -15,11 +15,19 @@ from tltrain.errors import DataError
 from tltrain.files import json_type
 from tltrain.formats.base import CallMasks, Companions, WrittenRow
 from tltrain.formats.chat_fields import bad, write_tool
-from tltrain.formats.export import Losses, in_call_order, kept_columns
+from tltrain.formats.export import Losses, in_call_order, kept_columns, with_faults_as_text
 from tltrain.formats.loss_fields import ALIASES, read_weight, with_masks
 from tltrain.formats.openai_chat import trajectory_from_row
 from tltrain.formats.openai_rows import has_field
-from tltrain.formats.text_turns import add_calls, note_turns, read_call_text, read_turn, write_call_text, write_turn
+from tltrain.formats.text_turns import (
+    add_calls,
+    note_turns,
+    read_answered_texts,
+    read_call_text,
+    read_turn,
+    write_call_text,
+    write_turn,
+)
 from tltrain.formats.untrusted import expect_object, missing
 from tltrain.types import Json, Message, Role, Trajectory
 
@@ -47,13 +55,13 @@ class MsSwiftRows:
         row = expect_object(record, where, "the record")
         messages = row.get("messages")
         if isinstance(messages, list):
-            row = row | {"messages": _join_calls(messages, where)}
+            row = row | {"messages": read_answered_texts(_join_calls(messages, where))}
         yield trajectory_from_row(row, where=where, default_id="")
 
     def write(self, trajectory: Trajectory, masks: CallMasks) -> WrittenRow:
         """Weights other than 0 and 1 as `loss_scale`, which ms-swift takes with `--is_binary_loss_scale false`."""
         losses = Losses()
-        trajectory = in_call_order(with_masks(trajectory, masks), losses)
+        trajectory = with_faults_as_text(in_call_order(with_masks(trajectory, masks), losses), losses)
         note_turns(trajectory.messages, losses)
         row: dict[str, Json] = kept_columns(trajectory)
         if trajectory.tools:
