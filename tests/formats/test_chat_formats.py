@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from formats.chat_rows import ANSWER, ASK, FUNCTION, ROWS, SCHEMA
 from formats.reading import read_one
-from tltrain.formats import export, llama_factory
+from tltrain.formats import export, llama_factory, ms_swift
 from tltrain.formats.detect import FORMATS, detect_format
 from tltrain.formats.loss_fields import with_masks
 from tltrain.formats.openai_rows import INPUT_REASON
@@ -112,6 +112,49 @@ def test_axolotl_details_end_with_their_last_character():
     assert of_assistant(trajectory, "weight") == [0.0, 1.0, 1.0]
     assert ANSWER[0:5] == "Sunny"
     assert trajectory.messages[-1].spans == (WeightSpan("content", 0, 5, 1.0), WeightSpan("content", 5, 14, 0.0))
+
+
+def test_axolotl_does_not_train_what_no_detail_covers():
+    row = copy.deepcopy(ROWS["axolotl"][0])
+    del row["messages"][-1]["train_detail"][1]
+    assert read_one(FORMATS["axolotl"], row).messages[-1].spans == (
+        WeightSpan("content", 0, None, 0.0),
+        WeightSpan("content", 0, 5, 1.0),
+    )
+
+
+def test_axolotl_details_cover_the_whole_text():
+    trajectory = read_fixture("axolotl")
+    last = replace(trajectory.messages[-1], spans=(WeightSpan("content", 0, 5, 0.0),), weight=None)
+    row, _ = FORMATS["axolotl"].write(replace(trajectory, messages=(*trajectory.messages[:-1], last)), {})
+    assert row["messages"][-1]["train_detail"] == [
+        {"begin_offset": 0, "end_offset": 4, "train": False},
+        {"begin_offset": 5, "end_offset": len(ANSWER) - 1, "train": True},
+    ]
+
+
+def test_calls_that_cannot_be_read_are_text_in_axolotl_rows():
+    row, lost = FORMATS["axolotl"].write(with_unreadable_call(), BOTH)
+    turn = row["messages"][1]
+    assert (turn["content"], len(turn["tool_calls"]), turn["train"]) == (UNREADABLE.raw, 1, False)
+    assert export.MALFORMED_AS_TEXT in lost
+
+
+def test_axolotl_segments_have_feedback_in_turns_of_the_user_and_train_up_to_the_end_of_a_turn():
+    row, _ = written("axolotl_segments", {})
+    text = "".join(segment["text"] for segment in row["segments"])
+    assert "<|im_start|>user\n<tool_response>\n" in text
+    assert "<|im_start|>tool" not in text
+    trained = [segment["text"] for segment in row["segments"] if segment["label"]]
+    assert all(each.endswith("<|im_end|>") for each in trained)
+
+
+def test_ms_swift_trains_the_end_of_a_last_message_that_does_not_teach():
+    trajectory = two_calls()
+    messages = (*trajectory.messages[:-1], replace(trajectory.messages[-1], weight=0.0))
+    _, lost = FORMATS["ms_swift"].write(replace(trajectory, messages=messages), {})
+    assert ms_swift.LAST_END in lost
+    assert ms_swift.LAST_END not in written("ms_swift", BOTH).lost
 
 
 def test_axolotl_segments_label_single_calls():
@@ -261,6 +304,13 @@ def test_a_text_that_a_tool_answers_is_read_as_a_call(name):
 def test_llama_factory_rows_all_have_the_columns_that_dataset_info_names():
     row, _ = written("llama_factory", {})
     assert row["system"] == ""
+
+
+def test_llama_factory_leaves_out_rows_that_end_with_feedback():
+    trajectory = two_calls()
+    _, lost = FORMATS["llama_factory"].write(replace(trajectory, messages=trajectory.messages[:-1]), {})
+    assert llama_factory.ALTERNATION in lost
+    assert llama_factory.ALTERNATION not in written("llama_factory", {}).lost
 
 
 def test_llama_factory_calls_beside_text_stand_between_tags():

@@ -35,7 +35,7 @@ from tltrain.types import Json, Message, Role, Tool, Trajectory
 BETWEEN = "\n</tool_response>\n<tool_response>\n"
 """What LLaMA-Factory puts between feedbacks that it joins."""
 CALLS_BESIDE_TEXT = "text beside calls where either holds tags of calls (LLaMA-Factory v1 holds both)"
-ALTERNATION = "turns that do not alternate; LLaMA-Factory v0 leaves such rows out"
+ALTERNATION = "turns that do not alternate, or no last turn of the assistant; LLaMA-Factory v0 leaves such rows out"
 PENDING = "loss weights; LLaMA-Factory v0 trains on every turn (v1 does not); kept in `loss_mask`, for a pending change"
 SYSTEM = "system messages after the first"
 SEPARATOR = "lines of tags inside feedback, at which it is parted"
@@ -169,6 +169,8 @@ def _write_turns(messages: Sequence[Message], losses: Losses) -> Iterator[tuple[
             yield _FEEDBACK, BETWEEN.join(feedback), None
             feedback, was_input = [], True
         if message is None:
+            if was_input:
+                losses.note(ALTERNATION)
             return
         is_input = message.role is not Role.ASSISTANT
         if is_input == was_input:

@@ -4,6 +4,7 @@
   after an `assistant` message with its text, if any.
 - `loss` (true or false) or `loss_scale` (a number) stands on messages; of a group of calls the first message's counts.
 - `tools` is JSON text.
+- Also where the last message does not teach, ms-swift 4.6.0 trains on the token that ends it.
 """
 
 import json
@@ -31,6 +32,7 @@ from tltrain.formats.text_turns import (
 from tltrain.formats.untrusted import expect_object, missing
 from tltrain.types import Json, Message, Role, Trajectory
 
+LAST_END = "that the end of a last message does not teach; ms-swift trains on it"
 _CALL, _FEEDBACK = "tool_call", "tool_response"
 
 
@@ -66,6 +68,11 @@ class MsSwiftRows:
         row: dict[str, Json] = kept_columns(trajectory)
         if trajectory.tools:
             row["tools"] = json.dumps([write_tool(tool) for tool in trajectory.tools], ensure_ascii=False)
+        if any(
+            message.role is Role.ASSISTANT and losses.parts(message)[-1 if message.calls else 0] == 0
+            for message in trajectory.messages[-1:]
+        ):
+            losses.note(LAST_END)
         row["messages"] = [part for message in trajectory.messages for part in _write(message, losses)]
         return WrittenRow(row, losses.phrases())
 

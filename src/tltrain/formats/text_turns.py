@@ -61,7 +61,11 @@ def read_answered_texts(messages: Sequence[Json]) -> list[Json]:
             continue
         text = turn.get("content")
         if turn.get("role") == Role.ASSISTANT and reply.get("role") == Role.TOOL and isinstance(text, str):
-            read[place] = turn | {"content": "", "tool_calls": [_malformed(text, "the call is no JSON")]}
+            call = {"content": "", "tool_calls": [_malformed(text, "the call is no JSON")]}
+            found: Any = turn.get("spans") or ()
+            weights = [span["weight"] for span in found]
+            spans = [{"field": "tool_calls[0]", "start": 0, "end": None, "weight": min(weights)}] if weights else []
+            read[place] = turn | call | {"spans": spans}
     return read
 
 
