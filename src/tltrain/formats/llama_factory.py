@@ -195,8 +195,8 @@ def _write_turn(message: Message, losses: Losses) -> tuple[str, str, float | Non
     if any(tag in each for tag in (_OPEN, _CLOSE) for each in (text, value)) or text[:1] in ("{", "["):
         losses.note(CALLS_BESIDE_TEXT)
         return _CALL, value, weight
-    # as templates of Hermes calls part the two
-    return _CALL, f"{text}{chr(10) if message.content else ''}{_OPEN}{value}{_CLOSE}", weight
+    between = "\n" if message.content else ""  # as templates of Hermes calls part the two
+    return _CALL, f"{text}{between}{_OPEN}{value}{_CLOSE}", weight
 
 
 class LlamaFactoryV1Rows:

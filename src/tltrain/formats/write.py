@@ -23,8 +23,8 @@ HINTS = {
         "Version 0.9.5 trains on every turn, whatever its weight: for masks write llama_factory_v1"
     ),
     "verl": (
-        "For verl: version 0.9.1 trains on every turn, whatever its weight, and shows fields of all tools in each; for "
-        "masks write tokens, and a dataset class of your own (data.custom_cls)"
+        "For verl: version 0.9.1 trains on every turn, whatever its weight, and shows each tool with the fields of all "
+        "others; masks need a dataset class of your own (data.custom_cls)"
     ),
     "axolotl": (
         "For axolotl: type: chat_template, field_messages: messages, message_field_training: train, "
