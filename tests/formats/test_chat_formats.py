@@ -1,14 +1,16 @@
 import copy
+import json
 
 import pytest
 from msgspec.structs import replace
 
 from formats.chat_rows import ANSWER, ASK, FUNCTION, ROWS, SCHEMA
 from formats.reading import read_one
+from tltrain.formats import export, llama_factory, ms_swift
 from tltrain.formats.detect import FORMATS, detect_format
 from tltrain.formats.loss_fields import with_masks
 from tltrain.formats.openai_rows import INPUT_REASON
-from tltrain.types import Role, Tool, ToolCall, WeightSpan, iterate_calls
+from tltrain.types import MalformedCall, Role, Tool, ToolCall, WeightSpan, iterate_calls
 
 FORECAST = Tool(name="forecast", description="Weather of the next days.", parameters=SCHEMA)
 WRONG, RIGHT = (
@@ -112,6 +114,49 @@ def test_axolotl_details_end_with_their_last_character():
     assert trajectory.messages[-1].spans == (WeightSpan("content", 0, 5, 1.0), WeightSpan("content", 5, 14, 0.0))
 
 
+def test_axolotl_does_not_train_what_no_detail_covers():
+    row = copy.deepcopy(ROWS["axolotl"][0])
+    del row["messages"][-1]["train_detail"][1]
+    assert read_one(FORMATS["axolotl"], row).messages[-1].spans == (
+        WeightSpan("content", 0, None, 0.0),
+        WeightSpan("content", 0, 5, 1.0),
+    )
+
+
+def test_axolotl_details_cover_the_whole_text():
+    trajectory = read_fixture("axolotl")
+    last = replace(trajectory.messages[-1], spans=(WeightSpan("content", 0, 5, 0.0),), weight=None)
+    row, _ = FORMATS["axolotl"].write(replace(trajectory, messages=(*trajectory.messages[:-1], last)), {})
+    assert row["messages"][-1]["train_detail"] == [
+        {"begin_offset": 0, "end_offset": 4, "train": False},
+        {"begin_offset": 5, "end_offset": len(ANSWER) - 1, "train": True},
+    ]
+
+
+def test_calls_that_cannot_be_read_are_text_in_axolotl_rows():
+    row, lost = FORMATS["axolotl"].write(with_unreadable_call(), BOTH)
+    turn = row["messages"][1]
+    assert (turn["content"], len(turn["tool_calls"]), turn["train"]) == (UNREADABLE.raw, 1, False)
+    assert export.MALFORMED_AS_TEXT in lost
+
+
+def test_axolotl_segments_have_feedback_in_turns_of_the_user_and_train_up_to_the_end_of_a_turn():
+    row, _ = written("axolotl_segments", {})
+    text = "".join(segment["text"] for segment in row["segments"])
+    assert "<|im_start|>user\n<tool_response>\n" in text
+    assert "<|im_start|>tool" not in text
+    trained = [segment["text"] for segment in row["segments"] if segment["label"]]
+    assert all(each.endswith("<|im_end|>") for each in trained)
+
+
+def test_ms_swift_trains_the_end_of_a_last_message_that_does_not_teach():
+    trajectory = two_calls()
+    messages = (*trajectory.messages[:-1], replace(trajectory.messages[-1], weight=0.0))
+    _, lost = FORMATS["ms_swift"].write(replace(trajectory, messages=messages), {})
+    assert ms_swift.LAST_END in lost
+    assert ms_swift.LAST_END not in written("ms_swift", BOTH).lost
+
+
 def test_axolotl_segments_label_single_calls():
     trajectory = read_fixture("axolotl_segments")
     assert trajectory.messages[0].content == ASK
@@ -210,6 +255,79 @@ def test_masks_in_ms_swift_rows_stand_on_the_first_of_a_group():
     row, lost = written("ms_swift", ONE)
     assert [m.get("loss") for m in row["messages"]] == [None, None, False, None, None, None, None]
     assert PART in lost, "the second call stands in the same group"
+
+
+UNREADABLE = MalformedCall(raw="forecast(city: 'Rome')", reason="a colon")
+
+
+def with_unreadable_call():
+    """The first call of the second message cannot be read."""
+    trajectory = two_calls()
+    messages = list(trajectory.messages)
+    messages[1] = replace(messages[1], calls=(UNREADABLE, RIGHT), content="", reasoning="")
+    return replace(trajectory, messages=tuple(messages))
+
+
+# Each of these trainers decodes a call as JSON, and at one that is none leaves out the row or stops.
+def test_calls_that_cannot_be_read_are_text_in_ms_swift_rows():
+    row, lost = FORMATS["ms_swift"].write(with_unreadable_call(), ONE)
+    assert [(m["role"], m["content"], m.get("loss")) for m in row["messages"][1:3]] == [
+        ("assistant", UNREADABLE.raw, False),
+        ("tool_call", '{"name": "forecast", "arguments": {"city": "Rome"}}', None),
+    ]
+    assert export.MALFORMED_AS_TEXT in lost
+
+
+def test_calls_that_cannot_be_read_are_text_in_llama_factory_rows():
+    row, lost = FORMATS["llama_factory"].write(with_unreadable_call(), BOTH)
+    turn = row["conversations"][1]
+    assert (turn["from"], turn["value"].split("\n")[0]) == ("function_call", UNREADABLE.raw)
+    assert row["loss_mask"][1] == 0
+    assert export.MALFORMED_AS_TEXT in lost
+    row, lost = FORMATS["llama_factory_v1"].write(with_unreadable_call(), BOTH)
+    assert row["messages"][1]["content"][0] == {"type": "text", "value": UNREADABLE.raw}
+    assert export.MALFORMED_AS_TEXT in lost
+
+
+@pytest.mark.parametrize("name", ["ms_swift", "llama_factory", "llama_factory_v1"])
+def test_a_text_that_a_tool_answers_is_read_as_a_call(name):
+    trajectory = read_fixture("verl")
+    messages = list(trajectory.messages)
+    place = next(place for place, message in enumerate(messages) if message.calls)
+    messages[place] = replace(messages[place], calls=(UNREADABLE,), content="", reasoning="")
+    row, _ = FORMATS[name].write(replace(trajectory, messages=tuple(messages)), {})
+    [first, *_] = iterate_calls(read_one(FORMATS[name], row))
+    assert isinstance(first.call, MalformedCall)
+    assert first.call.raw == UNREADABLE.raw
+
+
+def test_llama_factory_rows_all_have_the_columns_that_dataset_info_names():
+    row, _ = written("llama_factory", {})
+    assert row["system"] == ""
+
+
+def test_llama_factory_leaves_out_rows_that_end_with_feedback():
+    trajectory = two_calls()
+    _, lost = FORMATS["llama_factory"].write(replace(trajectory, messages=trajectory.messages[:-1]), {})
+    assert llama_factory.ALTERNATION in lost
+    assert llama_factory.ALTERNATION not in written("llama_factory", {}).lost
+
+
+def test_llama_factory_calls_beside_text_stand_between_tags():
+    row, lost = written("llama_factory", {})
+    value = row["conversations"][1]["value"]
+    assert value.startswith("<think>\nThe tool.\n</think>\n\nI look.\n<tool_call>[{")
+    assert value.endswith("}]</tool_call>")
+    assert llama_factory.CALLS_BESIDE_TEXT not in lost
+    turn = read_one(FORMATS["llama_factory"], row).messages[1]
+    assert (turn.reasoning, turn.content, turn.calls) == ("The tool.", "I look.", (WRONG, RIGHT))
+
+
+def test_llama_factory_v1_shows_whole_tool_documents_and_none_where_there_are_none():
+    row, _ = written("llama_factory_v1", {})
+    assert json.loads(row["tools"]) == [{"type": "function", "function": FUNCTION}]
+    row, _ = FORMATS["llama_factory_v1"].write(replace(two_calls(), tools=()), {})
+    assert row["tools"] == ""
 
 
 def test_masks_in_axolotl_segments_fall_on_single_calls():

@@ -45,6 +45,7 @@ def by_text(messages):
 # Losses that change a text, the number of messages, or what belongs together: what is left is compared no further.
 CHANGING = {
     export.MALFORMED,
+    export.MALFORMED_AS_TEXT,
     export.JOINED,
     export.EMPTY,
     export.THINKING_TAGS,

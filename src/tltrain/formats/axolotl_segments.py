@@ -1,7 +1,8 @@
 """axolotl's `input_output` rows: a rendered conversation in segments, each trained or not.
 
-`{"segments": [{"label": bool, "text"}]}`. Written is ChatML with Hermes calls, as Qwen's template has it; the only way
-to give a single call of several a label of its own in axolotl. What is read must be ChatML, too.
+`{"segments": [{"label": bool, "text"}]}`. Written is ChatML with Hermes calls, as Qwen's template has it, feedback as
+turns of the user; no system text is added. The only way to give a single call of several a label of its own in axolotl.
+What is read must be ChatML, too.
 """
 
 import re
@@ -23,6 +24,7 @@ from tltrain.syntax import Span
 from tltrain.types import Json, Message, Role, Trajectory
 
 _TURN = re.compile(r"<\|im_start\|>(system|user|assistant|tool)\n(.*?)<\|im_end\|>\n?", re.DOTALL)
+_FEEDBACK = re.compile(r"<tool_response>\n.*\n</tool_response>", re.DOTALL)
 _TAG = re.compile(r"<\|im_(?:start|end)\|>")
 
 
@@ -43,7 +45,7 @@ class AxolotlSegments:
         turns: list[tuple[Role, str, dict[str, Json]]] = []
         position = 0
         while turn := _TURN.match(text, position):
-            role = Role(turn[1])
+            role = Role.TOOL if turn[1] == "user" and _FEEDBACK.fullmatch(turn[2]) else Role(turn[1])
             fields = _read_weights(turn[2], labels[turn.start(2) : turn.end(2) + 1]) if role is Role.ASSISTANT else {}
             turns.append((role, turn[2], fields))
             position = turn.end()
@@ -63,12 +65,14 @@ class AxolotlSegments:
             if tag := _TAG.search(text):
                 where = f"a text of role {message.role.value}"
                 raise bad(trajectory.id, where, f"holds {tag[0]}, which would end it", "write it in another format")
-            _append(segments, f"<|im_start|>{message.role.value}\n", False)
+            role = Role.USER if message.role is Role.TOOL else message.role
+            _append(segments, f"<|im_start|>{role.value}\n", False)
             labels = _label(message, text, losses) if message.role is Role.ASSISTANT else bytes(len(text) + 1)
             for label, run in groupby(range(len(text)), key=labels.__getitem__):
                 places = list(run)
                 _append(segments, text[places[0] : places[-1] + 1], bool(label))
-            _append(segments, "<|im_end|>\n", bool(labels[-1]))
+            _append(segments, "<|im_end|>", bool(labels[-1]))
+            _append(segments, "\n", False)
         return WrittenRow(kept_columns(trajectory) | {"segments": list(segments)}, losses.phrases())
 
 

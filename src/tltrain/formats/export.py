@@ -6,13 +6,23 @@ from collections.abc import Iterator, Sequence
 
 from msgspec.structs import replace
 
-from tltrain.types import Json, MalformedCall, Message, Role, Trajectory, answered_calls
+from tltrain.types import (
+    Json,
+    MalformedCall,
+    Message,
+    Role,
+    Trajectory,
+    WeightSpan,
+    answered_calls,
+    call_weight,
+)
 
 IDENTITY = "id and provenance"
 ROUNDED = "loss weights between 0 and 1 or above, rounded to 0 or 1"
 PARTS = "loss weights of parts of a message; the whole message takes the lowest of them"
 REASONS = "reasons of masks"
 MALFORMED = "why a call cannot be read; its text is written as it stands"
+MALFORMED_AS_TEXT = "calls that cannot be read; they are written as text of the assistant"
 MADE_UP_IDS = "calls without an id, or feedback that names none; ids are made up"
 NO_IDS = "ids of calls, by which feedback names its call; it stands in the order of the calls instead"
 UNANSWERED = "which call of a message is unanswered; its feedback stands in order"
@@ -125,6 +135,41 @@ def in_call_order(trajectory: Trajectory, losses: Losses) -> Trajectory:
         messages.append(replace(message, calls=calls))
         messages += [replace(reply, call_id=None, name=None) for _, reply in ordered]
     return replace(trajectory, messages=tuple(messages))
+
+
+def with_faults_as_text(trajectory: Trajectory, losses: Losses) -> Trajectory:
+    """The trajectory with calls that cannot be read at the end of their message's text.
+
+    For formats whose trainers decode each call: at one that is no JSON they leave out the row, or stop.
+    """
+    if not any(isinstance(call, MalformedCall) for message in trajectory.messages for call in message.calls):
+        return trajectory
+    losses.note(MALFORMED_AS_TEXT)
+    return replace(trajectory, messages=tuple(map(_with_faults_as_text, trajectory.messages)))
+
+
+def _with_faults_as_text(message: Message) -> Message:
+    kept = [place for place, call in enumerate(message.calls) if not isinstance(call, MalformedCall)]
+    if len(kept) == len(message.calls):
+        return message
+    content = message.content
+    spans = [
+        span._replace(end=len(content)) if span.field == "content" and span.end is None else span
+        for span in message.spans
+        if not span.field.startswith("tool_calls")
+    ]
+    for place, call in enumerate(message.calls):
+        weight = call_weight(message, place)
+        if isinstance(call, MalformedCall):
+            start = len(content) + bool(content)
+            content = f"{content}\n{call.raw}" if content else call.raw
+            field, end = "content", len(content)
+        else:
+            start, end, field = 0, None, f"tool_calls[{kept.index(place)}]"
+        if weight != message.weight:
+            spans.append(WeightSpan(field, start, end, 1.0 if weight is None else weight))
+    calls = tuple(message.calls[place] for place in kept)
+    return replace(message, content=content, calls=calls, spans=tuple(spans))
 
 
 def _turns(messages: Sequence[Message]) -> Iterator[tuple[Message, list[tuple[int | None, Message]]]]:

@@ -2,35 +2,46 @@
 
 - v0: `{"conversations": [{"from": "human|gpt|function_call|observation|system", "value"}], "system", "tools"}`. A
   `function_call` is JSON text of one call or a list; several feedbacks are one `observation`, parted by a line of
-  closing and opening tags, as LLaMA-Factory joins them. Roles alternate. `loss_mask`, a list of 0 and 1 for each
-  message, is what a pending change of LLaMA-Factory reads.
+  closing and opening tags, as LLaMA-Factory joins them. Text beside calls stands before them, which are then between
+  tags, as version 0.9.5 reads it. Roles alternate. `loss_mask`, a list of 0 and 1 for each message, is what a pending
+  change of LLaMA-Factory reads; 0.9.5 trains on every turn.
 - v1: `{"messages": [{"role", "content": [{"type": "text|reasoning|tool_call", "value"}], "loss_weight"}], "tools"}`.
-- `tools` is JSON text in both.
+- `tools` is JSON text in both. v1 shows it to the model as it stands, so the documents are written in full there.
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tltrain.errors import DataError
 from tltrain.files import json_type
 from tltrain.formats.base import CallMasks, Companions, WrittenRow
-from tltrain.formats.chat_fields import bad
-from tltrain.formats.export import Losses, in_call_order, kept_columns
+from tltrain.formats.chat_fields import bad, write_tool
+from tltrain.formats.export import Losses, in_call_order, kept_columns, with_faults_as_text
 from tltrain.formats.loss_fields import with_masks
 from tltrain.formats.openai_chat import trajectory_from_row
-from tltrain.formats.text_turns import note_turns, read_call_text, read_turn, write_call_text, write_turn
+from tltrain.formats.text_turns import (
+    note_turns,
+    read_answered_texts,
+    read_call_text,
+    read_turn,
+    write_call_text,
+    write_turn,
+)
 from tltrain.formats.untrusted import expect_object, missing
 from tltrain.types import Json, Message, Role, Tool, Trajectory
 
 BETWEEN = "\n</tool_response>\n<tool_response>\n"
 """What LLaMA-Factory puts between feedbacks that it joins."""
-CALLS_BESIDE_TEXT = "text beside calls; a function_call of LLaMA-Factory v0 holds calls alone (v1 holds both)"
-ALTERNATION = "turns that do not alternate; LLaMA-Factory v0 leaves such rows out"
-PENDING = "loss weights; they are kept in `loss_mask`, which LLaMA-Factory reads from a pending change on"
+CALLS_BESIDE_TEXT = "text beside calls where either holds tags of calls (LLaMA-Factory v1 holds both)"
+ALTERNATION = "turns that do not alternate, or no last turn of the assistant; LLaMA-Factory v0 leaves such rows out"
+PENDING = "loss weights; LLaMA-Factory v0 trains on every turn (v1 does not); kept in `loss_mask`, for a pending change"
 SYSTEM = "system messages after the first"
 SEPARATOR = "lines of tags inside feedback, at which it is parted"
 NOT_EXACTLY_ANSWERED = "bounds between feedbacks that are more or fewer than the calls"
+_OPEN, _CLOSE = "<tool_call>", "</tool_call>"
+_BESIDE_TEXT = re.compile(rf"(.*?)\n?{_OPEN}(.*){_CLOSE}", re.DOTALL)
 _CALL, _FEEDBACK = "function_call", "observation"
 _ROLES = {
     "human": Role.USER,
@@ -64,21 +75,22 @@ class LlamaFactoryRows:
         """One trajectory."""
         row = expect_object(record, where, "the record")
         others = {name: value for name, value in row.items() if name not in _V0_FIELDS}
-        messages = list(_read_turns(row, where))
+        messages = read_answered_texts(list(_read_turns(row, where)))
         if isinstance(row.get("system"), str) and row["system"]:
             messages.insert(0, {"role": "system", "content": row["system"]})
         chat = others | {"messages": messages, "tools": row.get("tools")}
         yield trajectory_from_row(chat, where=where, default_id="")
 
     def write(self, trajectory: Trajectory, masks: CallMasks) -> WrittenRow:
-        """What the roles hold; text beside calls is lost."""
+        """What the roles hold."""
         losses = Losses()
-        trajectory = in_call_order(with_masks(trajectory, masks), losses)
+        trajectory = with_faults_as_text(in_call_order(with_masks(trajectory, masks), losses), losses)
         note_turns(trajectory.messages, losses)
         messages = list(trajectory.messages)
         row: dict[str, Json] = kept_columns(trajectory)
-        if messages and messages[0].role is Role.SYSTEM and messages[0].content:
-            row["system"] = messages.pop(0).content
+        # LLaMA-Factory wants each column that its dataset_info.json names, in whatever row
+        has_system = bool(messages) and messages[0].role is Role.SYSTEM and bool(messages[0].content)
+        row["system"] = messages.pop(0).content if has_system else ""
         turns = list(_write_turns(messages, losses))
         row["conversations"] = [{"from": source, "value": value} for source, value, _ in turns]
         if any(weight is not None for *_, weight in turns):
@@ -89,10 +101,7 @@ class LlamaFactoryRows:
 
 
 def _write_tools(tools: Sequence[Tool]) -> str:
-    functions = [
-        {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)} for tool in tools
-    ]
-    return json.dumps(functions, ensure_ascii=False)
+    return json.dumps([write_tool(tool)["function"] for tool in tools], ensure_ascii=False)
 
 
 def _read_turns(row: dict[str, Any], where: str) -> Iterator[dict[str, Json]]:
@@ -109,13 +118,20 @@ def _read_turns(row: dict[str, Any], where: str) -> Iterator[dict[str, Json]]:
             parts = value.split(BETWEEN)
             yield from _feedback(parts if len(parts) == num_calls else [value])
         elif source == _CALL:
-            calls = read_call_text(value)
+            text, calls = _read_calls(value)
             num_calls = len(calls)
-            yield read_turn("", calls) | weight
+            yield read_turn(text, calls) | weight
         elif _ROLES[source] is Role.ASSISTANT:
             yield read_turn(value) | weight
         else:
             yield {"role": _ROLES[source].value, "content": value}
+
+
+def _read_calls(value: str) -> tuple[str, list[Json]]:
+    """Text before the calls of a turn, and the calls."""
+    if value[:1] not in ("{", "[") and (found := _BESIDE_TEXT.fullmatch(value)):
+        return found[1], read_call_text(found[2])
+    return "", read_call_text(value)
 
 
 def _read_fields(turn: Any, where: str, field: str) -> tuple[str, str]:
@@ -153,6 +169,8 @@ def _write_turns(messages: Sequence[Message], losses: Losses) -> Iterator[tuple[
             yield _FEEDBACK, BETWEEN.join(feedback), None
             feedback, was_input = [], True
         if message is None:
+            if was_input:
+                losses.note(ALTERNATION)
             return
         is_input = message.role is not Role.ASSISTANT
         if is_input == was_input:
@@ -168,11 +186,17 @@ def _write_turn(message: Message, losses: Losses) -> tuple[str, str, float | Non
         return ("system" if message.role is Role.SYSTEM else "human"), message.content, None
     if not message.calls:
         return "gpt", write_turn(message, losses), losses.binary(losses.whole(message))
-    if message.content or message.reasoning:
-        losses.note(CALLS_BESIDE_TEXT)
     weight = losses.binary(losses.whole(message))
     texts = [write_call_text(call) for call in message.calls]
-    return _CALL, texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]", weight
+    value = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    if not (message.content or message.reasoning):
+        return _CALL, value, weight
+    text = write_turn(message, losses)
+    if any(tag in each for tag in (_OPEN, _CLOSE) for each in (text, value)) or text[:1] in ("{", "["):
+        losses.note(CALLS_BESIDE_TEXT)
+        return _CALL, value, weight
+    between = "\n" if message.content else ""  # as templates of Hermes calls part the two
+    return _CALL, f"{text}{between}{_OPEN}{value}{_CLOSE}", weight
 
 
 class LlamaFactoryV1Rows:
@@ -196,7 +220,7 @@ class LlamaFactoryV1Rows:
         messages, extra = row.get("messages"), row.get("extra_info")
         if isinstance(messages, list):
             read = [_read_parts(value, where, f"messages[{index}]") for index, value in enumerate(messages)]
-            row = row | {"messages": read}
+            row = row | {"messages": read_answered_texts(read)}
         if isinstance(extra, dict):
             row = {name: value for name, value in row.items() if name != "extra_info"} | extra
         yield trajectory_from_row(row, where=where, default_id="")
@@ -204,9 +228,10 @@ class LlamaFactoryV1Rows:
     def write(self, trajectory: Trajectory, masks: CallMasks) -> WrittenRow:
         """Everything but what feedback names."""
         losses = Losses()
-        trajectory = in_call_order(with_masks(trajectory, masks), losses)
+        trajectory = with_faults_as_text(in_call_order(with_masks(trajectory, masks), losses), losses)
         row: dict[str, Json] = {"messages": [_write_parts(message, losses) for message in trajectory.messages]}
-        row["tools"] = _write_tools(trajectory.tools)
+        tools = [write_tool(tool) for tool in trajectory.tools]
+        row["tools"] = json.dumps(tools, ensure_ascii=False) if tools else ""  # it announces even an empty list
         return WrittenRow(row | kept_columns(trajectory), losses.phrases())
 
 

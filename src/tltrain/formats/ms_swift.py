@@ -4,6 +4,7 @@
   after an `assistant` message with its text, if any.
 - `loss` (true or false) or `loss_scale` (a number) stands on messages; of a group of calls the first message's counts.
 - `tools` is JSON text.
+- Also where the last message does not teach, ms-swift 4.6.0 trains on the token that ends it.
 """
 
 import json
@@ -15,14 +16,23 @@ from tltrain.errors import DataError
 from tltrain.files import json_type
 from tltrain.formats.base import CallMasks, Companions, WrittenRow
 from tltrain.formats.chat_fields import bad, write_tool
-from tltrain.formats.export import Losses, in_call_order, kept_columns
+from tltrain.formats.export import Losses, in_call_order, kept_columns, with_faults_as_text
 from tltrain.formats.loss_fields import ALIASES, read_weight, with_masks
 from tltrain.formats.openai_chat import trajectory_from_row
 from tltrain.formats.openai_rows import has_field
-from tltrain.formats.text_turns import add_calls, note_turns, read_call_text, read_turn, write_call_text, write_turn
+from tltrain.formats.text_turns import (
+    add_calls,
+    note_turns,
+    read_answered_texts,
+    read_call_text,
+    read_turn,
+    write_call_text,
+    write_turn,
+)
 from tltrain.formats.untrusted import expect_object, missing
 from tltrain.types import Json, Message, Role, Trajectory
 
+LAST_END = "that the end of a last message does not teach; ms-swift trains on it"
 _CALL, _FEEDBACK = "tool_call", "tool_response"
 
 
@@ -47,17 +57,22 @@ class MsSwiftRows:
         row = expect_object(record, where, "the record")
         messages = row.get("messages")
         if isinstance(messages, list):
-            row = row | {"messages": _join_calls(messages, where)}
+            row = row | {"messages": read_answered_texts(_join_calls(messages, where))}
         yield trajectory_from_row(row, where=where, default_id="")
 
     def write(self, trajectory: Trajectory, masks: CallMasks) -> WrittenRow:
         """Weights other than 0 and 1 as `loss_scale`, which ms-swift takes with `--is_binary_loss_scale false`."""
         losses = Losses()
-        trajectory = in_call_order(with_masks(trajectory, masks), losses)
+        trajectory = with_faults_as_text(in_call_order(with_masks(trajectory, masks), losses), losses)
         note_turns(trajectory.messages, losses)
         row: dict[str, Json] = kept_columns(trajectory)
         if trajectory.tools:
             row["tools"] = json.dumps([write_tool(tool) for tool in trajectory.tools], ensure_ascii=False)
+        if any(
+            message.role is Role.ASSISTANT and losses.parts(message)[-1 if message.calls else 0] == 0
+            for message in trajectory.messages[-1:]
+        ):
+            losses.note(LAST_END)
         row["messages"] = [part for message in trajectory.messages for part in _write(message, losses)]
         return WrittenRow(row, losses.phrases())
 

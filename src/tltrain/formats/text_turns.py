@@ -53,6 +53,22 @@ def read_turn(text: str, calls: Sequence[Json] = ()) -> dict[str, Json]:
     return turn
 
 
+def read_answered_texts(messages: Sequence[Json]) -> list[Json]:
+    """The messages, with texts of the assistant that a tool answers as calls that cannot be read; see `export`."""
+    read = list(messages)
+    for place, (turn, reply) in enumerate(pairwise(messages)):
+        if not isinstance(turn, dict) or not isinstance(reply, dict) or turn.get("tool_calls"):
+            continue
+        text = turn.get("content")
+        if turn.get("role") == Role.ASSISTANT and reply.get("role") == Role.TOOL and isinstance(text, str):
+            call = {"content": "", "tool_calls": [_malformed(text, "the call is no JSON")]}
+            found: Any = turn.get("spans") or ()
+            weights = [span["weight"] for span in found]
+            spans = [{"field": "tool_calls[0]", "start": 0, "end": None, "weight": min(weights)}] if weights else []
+            read[place] = turn | call | {"spans": spans}
+    return read
+
+
 def write_turn(message: Message, losses: Losses) -> str:
     """The text of an assistant's message with its thinking before it."""
     text = join_thinking(message.reasoning, message.content)

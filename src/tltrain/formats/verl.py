@@ -1,7 +1,8 @@
 """verl's rows: `messages` for supervised training, `prompt` with `reward_model` for reinforcement learning.
 
 - SFT: `{"messages", "tools", "enable_thinking"}`, with `loss_mask` 0 or 1 on each message, as a proposed change of
-  verl names it.
+  verl names it; verl 0.9.1 trains on every turn of the assistant. It hands tools and calls to the chat template as
+  they stand in the Parquet file: tools with the fields of all others, as null, and arguments as JSON text.
 - RL: `{"data_source", "prompt", "ability", "reward_model": {"style", "ground_truth"}, "extra_info"}`; it holds no
   answer, so the trajectory ends with the prompt; the rest is kept in provenance.
 """
@@ -21,7 +22,7 @@ from tltrain.formats.openai_rows import as_prompt, has_field
 from tltrain.formats.untrusted import expect_object, missing
 from tltrain.types import Json, Message, Role, Trajectory
 
-PENDING = "loss weights; they are kept as `loss_mask` on messages, which verl reads from a pending change on"
+PENDING = "loss weights; verl 0.9.1 trains on every turn; kept as `loss_mask` on messages, for a pending change"
 
 
 class VerlRows:

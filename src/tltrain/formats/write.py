@@ -19,7 +19,12 @@ TEXT_COLUMN = "the shape of column {name}, which differs between rows; it is wri
 HINTS = {
     "llama_factory": (
         "For dataset_info.json of LLaMA-Factory: {file_name, formatting: sharegpt, columns: {messages: conversations, "
-        "system: system, tools: tools}}"
+        "system: system, tools: tools}}. "
+        "Version 0.9.5 trains on every turn, whatever its weight: for masks write llama_factory_v1"
+    ),
+    "verl": (
+        "For verl: version 0.9.1 trains on every turn, whatever its weight, and shows each tool with the fields of all "
+        "others; masks need a dataset class of your own (data.custom_cls)"
     ),
     "axolotl": (
         "For axolotl: type: chat_template, field_messages: messages, message_field_training: train, "
