@@ -78,7 +78,8 @@ def draw_comparison(comparison: Comparison) -> dict[str, list[Chart]]:
         chosen = [colours[model] for model in scores]
         metrics = [each for each in _columns(scores.values(), main=True) if each not in ERRORS]
         bars = {model: [_shown(each.scores.get(metric)) for metric in metrics] for model, each in scores.items()}
-        sections["scores"].append(draw_scores(f"scores_{name}", _TITLES[name], metrics, bars, chosen))
+        if len(metrics) > 1:
+            sections["scores"].append(draw_scores(f"scores_{name}", _TITLES[name], metrics, bars, chosen))
         if not is_conversation(name):
             mixes = {model: outcome_shares(each.errors) for model, each in scores.items()}
             sections["errors"].append(draw_mix(f"errors_{name}", f"{_TITLES[name]}: answers", mixes))
@@ -159,29 +160,34 @@ def _row(name: str, found: Difference) -> DifferenceRow:
 
 
 def _headlines(comparison: Comparison, differences: Mapping[str, Sequence[Difference]]) -> list[DifferenceRow]:
-    """The leading score of each test set."""
+    """The leading score of each test set, and of the cases of BFCL that the paper reports."""
     return [
         _row(name, each)
         for name, found in differences.items()
         for each in found
-        if not each.part and each.score == leading_score(comparison, name)
+        if (each.part, each.score) in (("", leading_score(comparison, name)), ("exec", "CF"))
     ]
 
 
-def _pair_rows(
-    comparison: Comparison, differences: Mapping[str, Sequence[Difference]]
-) -> dict[str, dict[str, list[DifferenceRow]]]:
-    """Test set -> {whole: its main scores, parts: the leading score of each, more: all other scores of the whole}."""
-    return {
-        name: {
-            "whole": [_row(name, each) for each in found if not each.part and each.score in MAIN],
-            "parts": [
-                _row(name, each) for each in found if each.part and each.score == leading_score(comparison, name)
-            ],
-            "more": [_row(name, each) for each in found if not each.part and each.score not in MAIN],
-        }
-        for name, found in differences.items()
+def _pair_rows(comparison: Comparison, differences: Mapping[str, Sequence[Difference]]) -> dict[str, Any]:
+    """Rows of a pair: whole, main scores of whole test sets; more, their other scores; parts, by test set."""
+    whole = [_row(name, each) for name, found in differences.items() for each in found if not each.part]
+    parts = {
+        name: [_row(name, each) for each in _leading_of_parts(comparison, name, differences[name])]
+        for name in differences
     }
+    return {
+        "whole": [row for row in whole if row.found.score in MAIN],
+        "more": [row for row in whole if row.found.score not in MAIN],
+        "parts": {name: rows for name, rows in parts.items() if rows},
+    }
+
+
+def _leading_of_parts(comparison: Comparison, name: str, found: Sequence[Difference]) -> list[Difference]:
+    """The leading score of each part; CF where the part has no such score."""
+    wanted = leading_score(comparison, name)
+    having = {each.part for each in found if each.score == wanted and each.n}
+    return [each for each in found if each.part and each.score == (wanted if each.part in having else "CF")]
 
 
 def _columns(groups: Any, *, main: bool) -> list[str]:
