@@ -188,6 +188,16 @@ def outcome(right, label="x", **verdicts):
     return Outcome(id="a", cluster="a", parts=(), label=label, right=right, shares=shares)
 
 
+def test_right_is_what_the_official_checker_says_where_there_is_no_content_to_fill(data_dir, tmp_path):
+    benches = ["bfcl:simple_python+irrelevance"]
+    run_public(data_dir, tmp_path / "a", look, benches)
+    run_public(data_dir, tmp_path / "b", lambda request: f"{request.tools[0].name}(key='a')", benches)
+    (pair,) = compare(tmp_path / "a", tmp_path / "b").pairs
+    # the second calls a tool where none is wanted; that case has no CF
+    assert pair.changes["bfcl"] == {Change.BROKEN: 1, Change.FIXED: 0, Change.OTHER: 0}
+    assert (find(pair, "bfcl", "CF").n, find(pair, "bfcl", "valid").right_to_wrong) == (1, 1)
+
+
 def test_what_became_of_a_case():
     for before, after in product((True, False, None), repeat=2):
         wanted = {(True, False): Change.BROKEN, (False, True): Change.FIXED}.get((before, after))

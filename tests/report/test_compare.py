@@ -9,12 +9,14 @@ import pytest
 
 from report.compared_folders import case, level_row, noisy, query_row, write_own, write_public
 from report.test_page import ATTACK, Tags, poison, script_data
+from tltrain.benches.comparison import Difference
 from tltrain.benches.evaluations import read_evaluations
 from tltrain.benches.published import published_rows
+from tltrain.benches.scores import Score
 from tltrain.cli import main
 from tltrain.errors import UsageError
 from tltrain.report.changes import build_changes
-from tltrain.report.compare import compare
+from tltrain.report.compare import DifferenceRow, compare, headlines, leading_score, pair_rows
 from tltrain.report.palette import Outcome, outcome_of
 
 BEFORE = [case(0), case(1), case(2, "wrong_tool"), case(3, "wrong_tool"), case(4, "format_error"), case(5)]
@@ -148,6 +150,42 @@ def test_half_a_surrogate_pair_in_an_answer(tmp_path):
     write_own(tmp_path / "a", [case(0)])
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "page")]) == 1
     assert not (tmp_path / "page").exists()
+
+
+def test_bfcl_is_led_by_the_checkers_verdict_and_its_exec_cases_by_content(tmp_path):
+    parts = [
+        ("exec", "exec_simple", {}),
+        ("live", "live_simple", {"valid": True}),
+        ("live", "live_multiple", {"valid": True}),
+    ]
+    rows = [
+        level_row("x", number, groups={"part": part, "category": category}, details=details)
+        for number, (part, category, details) in enumerate(parts)
+    ]
+    folders = [write_public(tmp_path / name, {"bfcl": rows}) for name in "ab"]
+    found = compare(folders, tmp_path / "page").comparison
+    differences = found.pairs[0].differences
+    assert leading_score(found, "bfcl") == "valid"
+    assert [(row.found.part, row.found.score) for row in headlines(found, differences)] == [
+        ("", "valid"),
+        ("exec", "CF"),
+    ]
+    shown = [(row.found.part, row.found.score) for row in pair_rows(found, differences)["parts"]["bfcl"]]
+    wider = [("exec", "CF"), ("exec_simple", "CF"), ("live", "valid")]
+    assert shown == [*wider, ("live_simple", "valid"), ("live_multiple", "valid")]
+
+
+def test_a_difference_is_better_or_worse_only_where_its_interval_leaves_out_0():
+    def verdict(low, high, score="CF"):
+        found = Difference(
+            part="", score=score, n=9, num_clusters=9, only_first=0, only_second=0, first=1, second=2,
+            difference=Score(mean=(low + high) / 2, low=low, high=high, n=9),
+            right_to_wrong=0, wrong_to_right=0, p_value=1,
+        )  # fmt: skip
+        return DifferenceRow("cases", found).verdict
+
+    assert [verdict(1, 2), verdict(-2, -1), verdict(-1, 2), verdict(0, 2)] == ["better", "worse", "same", "same"]
+    assert [verdict(1, 2, "CE"), verdict(-2, -1, "DE")] == ["worse", "better"]
 
 
 # ------------------------------------------------------------------------------------------------------ changed cases

@@ -124,9 +124,9 @@ def render_comparison(
             script_hash=hash_of(script),
             colours=dict(zip(names, stage_colours(names), strict=True)),
             titles=_TITLES,
-            headlines=[(pair, _headlines(comparison, pair.differences)) for pair in comparison.pairs],
+            headlines=[(pair, headlines(comparison, pair.differences)) for pair in comparison.pairs],
             tables=[_score_table(comparison, name) for name in comparison.scores],
-            pairs=[(pair, _pair_rows(comparison, pair.differences)) for pair in comparison.pairs],
+            pairs=[(pair, pair_rows(comparison, pair.differences)) for pair in comparison.pairs],
             errors=[(name, _error_rows(comparison, name)) for name in comparison.scores],
             published_source=f"{WHEN} · {SOURCE}",
             when=WHEN,
@@ -144,7 +144,11 @@ class DifferenceRow(NamedTuple):
     name: str
     """Of the test set."""
     found: Difference
-    is_error: bool
+
+    @property
+    def is_error(self) -> bool:
+        """Lower is better."""
+        return self.found.score in ERRORS
 
     @property
     def verdict(self) -> str:
@@ -155,25 +159,21 @@ class DifferenceRow(NamedTuple):
         return "better" if (low > 0) is not self.is_error else "worse"
 
 
-def _row(name: str, found: Difference) -> DifferenceRow:
-    return DifferenceRow(name, found, found.score in ERRORS)
-
-
-def _headlines(comparison: Comparison, differences: Mapping[str, Sequence[Difference]]) -> list[DifferenceRow]:
+def headlines(comparison: Comparison, differences: Mapping[str, Sequence[Difference]]) -> list[DifferenceRow]:
     """The leading score of each test set, and of the cases of BFCL that the paper reports."""
     return [
-        _row(name, each)
+        DifferenceRow(name, each)
         for name, found in differences.items()
         for each in found
         if (each.part, each.score) in (("", leading_score(comparison, name)), ("exec", "CF"))
     ]
 
 
-def _pair_rows(comparison: Comparison, differences: Mapping[str, Sequence[Difference]]) -> dict[str, Any]:
+def pair_rows(comparison: Comparison, differences: Mapping[str, Sequence[Difference]]) -> dict[str, Any]:
     """Rows of a pair: whole, main scores of whole test sets; more, their other scores; parts, by test set."""
-    whole = [_row(name, each) for name, found in differences.items() for each in found if not each.part]
+    whole = [DifferenceRow(name, each) for name, found in differences.items() for each in found if not each.part]
     parts = {
-        name: [_row(name, each) for each in _leading_of_parts(comparison, name, differences[name])]
+        name: [DifferenceRow(name, each) for each in _leading_of_parts(comparison, name, differences[name])]
         for name in differences
     }
     return {
