@@ -113,7 +113,7 @@ def test_published_rows_stand_apart_and_each_carries_its_mark(public):
 
 def test_a_page_of_own_trajectories_has_no_published_row_and_no_noise(own, tmp_path):
     html = compare(own, tmp_path / "page.html").page.read_text()
-    assert "published, 2024</span>" not in html
+    assert "published, 2024" not in html
     assert 'id="noise"' not in html
     assert "1 / 1 left out" in html  # case 5 and case 6
     assert "in 5 groups" not in html  # as many groups as cases

@@ -105,7 +105,7 @@ def read_evaluations(folders: Sequence[Path]) -> list[Evaluation]:
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
-    """The shortest ends of paths that tell them apart; a last `eval` that all have says nothing and is left out."""
+    """The shortest ends of paths that tell them apart; an end that all share, such as `eval`, is left out."""
     shown = [path.parts[1:] for path in paths]
     while all(len(parts) > 1 for parts in shown) and len({parts[-1] for parts in shown}) == 1:
         shown = [parts[:-1] for parts in shown]

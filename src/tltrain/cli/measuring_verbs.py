@@ -155,7 +155,7 @@ def _evaluate_public(
 
 def compare(
     folders: Annotated[
-        list[Path], typer.Argument(metavar="BASELINE OTHER...", help="Folders of `tltrain eval`, the baseline first.")
+        list[Path], typer.Argument(metavar="FOLDERS", help="Of `tltrain eval`, two or more; the baseline first.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder, or a .html file, for the page.")] = Path("comparison"),
     as_json: AsJson = False,

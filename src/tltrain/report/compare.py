@@ -130,6 +130,7 @@ def render_comparison(
             errors=[(name, _error_rows(comparison, name)) for name in comparison.scores],
             published_source=f"{WHEN} · {SOURCE}",
             when=WHEN,
+            is_conversation=is_conversation,
             lacks_texts=_lacks_texts(evaluations),
             num_changed=changes["total"],
             change_json=to_script_json(changes),
