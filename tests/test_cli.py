@@ -26,6 +26,7 @@ VERBS = [
     "sft",
     "ppo",
     "eval",
+    "compare",
     "report",
     "run",
     "demo",
@@ -87,8 +88,8 @@ def test_the_package_gives_the_stage_functions_without_loading_torch():
 import sys
 import tltrain
 from tltrain.sft.config import SftConfig  # loads the subpackage that has the stage's name
-from tltrain import audit, generate, report, run, sft
-assert all(map(callable, (audit, generate, report, run, sft)))
+from tltrain import audit, compare, generate, report, run, sft
+assert all(map(callable, (audit, compare, generate, report, run, sft)))
 assert "torch" not in sys.modules
 import tltrain.sft.train as module
 import inspect
@@ -133,6 +134,8 @@ def test_version(capsys):
         (["demo", "--set", "ppo.max_step=1"], "did you mean max_steps"),
         (["key-tokens", "f", "--w-max", "0"], "Invalid value for '--w-max'"),
         (["report", "nowhere"], "run=nowhere is no folder"),
+        (["compare", "nowhere"], "compare got nowhere alone; give two or more folders"),
+        (["compare", "nowhere", "neither"], "nowhere is no folder; give folders that `tltrain eval` wrote"),
         (["reward", "score", "f", "--syntax", "pyton"], "did you mean python?"),
     ],
 )

@@ -24,7 +24,20 @@ COMMANDS = re.findall(r"^tltrain [^#\n]+", "\n".join(blocks("sh")), flags=re.MUL
 
 def test_the_readme_shows_every_verb():
     assert {command.split()[1] for command in COMMANDS} == {
-        *("generate", "audit", "inspect", "explain", "convert", "data", "sft", "ppo", "eval", "report", "run"),
+        *(
+            "generate",
+            "audit",
+            "inspect",
+            "explain",
+            "convert",
+            "data",
+            "sft",
+            "ppo",
+            "eval",
+            "compare",
+            "report",
+            "run",
+        ),
         *("reward", "key-tokens"),
     }
 
@@ -41,7 +54,7 @@ def test_commands_are_valid(command, tmp_path, monkeypatch, capsys):
         monkeypatch.delenv("TLTRAIN_DATA", raising=False)
         assert main(arguments) == 2
         assert "no folder of test sets" in capsys.readouterr().err
-    elif arguments[0] == "report":
+    elif arguments[0] in ("report", "compare"):
         assert main(arguments) == 2
         assert "is no folder" in capsys.readouterr().err
     else:

@@ -1,6 +1,6 @@
 """tltrain trains a language model to call tools well.
 
-    from tltrain import generate, mix, audit, sft, ppo, evaluate, report, run
+    from tltrain import generate, mix, audit, sft, ppo, evaluate, compare, report, run
 
 are the stages as functions. They are loaded when first used: `import tltrain` takes no time and no torch.
 """
@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tltrain.benches.run import evaluate
     from tltrain.data_stages import audit, generate, mix
+    from tltrain.report.compare import compare
     from tltrain.report.page import report
     from tltrain.rl.train import ppo
     from tltrain.run import run
     from tltrain.sft.train import sft
 
-__all__ = ["audit", "evaluate", "generate", "mix", "ppo", "report", "run", "sft"]
+__all__ = ["audit", "compare", "evaluate", "generate", "mix", "ppo", "report", "run", "sft"]
 
 _HOMES = {
     "audit": "tltrain.data_stages",
+    "compare": "tltrain.report.compare",
     "evaluate": "tltrain.benches.run",
     "generate": "tltrain.data_stages",
     "mix": "tltrain.data_stages",

@@ -1,5 +1,7 @@
+import itertools
 import math
 import random
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -7,7 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tltrain.benches import statistics
-from tltrain.benches.statistics import bootstrap_interval, paired_difference, ratio_interval
+from tltrain.benches.statistics import (
+    bootstrap_interval,
+    mcnemar_test,
+    paired_difference,
+    ratio_difference,
+    ratio_interval,
+)
 from tltrain.errors import DataError, UsageError
 
 
@@ -163,3 +171,78 @@ def test_units_that_are_alike_within_clusters_widen_the_interval():
 def test_ratios_that_cannot_be_are_refused(numerators, denominators, message):
     with pytest.raises(DataError, match=message):
         ratio_interval(numerators, denominators, seed=0)
+
+
+def test_difference_of_ratios_by_hand():
+    # first 1 of 2 and 1 of 2: 2 of 4; second 0 of 1 and 3 of 4: 3 of 5; the cluster without any unit is left out
+    interval = ratio_difference([(1, 2), (0, 0), (1, 2)], [(0, 1), (0, 0), (3, 4)], seed=0)
+    assert interval.mean == pytest.approx(3 / 5 - 2 / 4)
+    assert (interval.n, interval.num_missing) == (2, 1)
+    # two draws of two clusters: twice the first gives 0 - 1/2, twice the last 3/4 - 1/2
+    assert (interval.low, interval.high) == pytest.approx((-0.5, 0.25))
+
+
+def test_difference_of_ratios_with_denominators_of_one_is_the_paired_difference():
+    first, second = [1, 1, 0, 1, 0, 0, 1], [0, 1, 1, 1, 0, 1, 1]
+    interval = ratio_difference([(x, 1) for x in first], [(x, 1) for x in second], num_resamples=20_000, seed=3)
+    plain = paired_difference(second, first, num_resamples=20_000, seed=4)
+    assert interval.mean == pytest.approx(plain.mean)
+    # the spread of the mean is 0.27; neighbouring values of a resampled mean are 1/7 apart
+    assert (interval.low, interval.high) == pytest.approx((plain.low, plain.high), abs=1e-12)
+
+
+def test_difference_of_ratios_agrees_with_resampling_written_out():
+    generator = random.Random(4)
+    sizes = [(generator.randint(1, 6), generator.randint(0, 6)) for _ in range(40)]
+    clusters = [((generator.randint(0, a), a), (generator.randint(0, b), b)) for a, b in sizes]
+    differences = []
+    for _ in range(10_000):
+        drawn = generator.choices(clusters, k=40)
+        (a, b), (c, d) = ([sum(side[part] for side in sides) for part in (0, 1)] for sides in zip(*drawn, strict=True))
+        differences.append(c / d - a / b)
+    differences.sort()
+    interval = ratio_difference(*zip(*clusters, strict=True), num_resamples=10_000, seed=1)
+    # the spread is about 0.06; a tail point out of 10,000 is good to a tenth of that
+    assert interval.low == pytest.approx(differences[250], abs=0.006)
+    assert interval.high == pytest.approx(differences[9_750], abs=0.006)
+
+
+def test_resamples_in_which_one_side_has_nothing_are_left_out():
+    # only the first cluster has calls of the second side: a resample without it has no ratio of that side
+    interval = ratio_difference([(1, 1), (0, 1), (0, 1)], [(1, 1), (0, 0), (0, 0)], seed=0)
+    assert interval.mean == pytest.approx(2 / 3)
+    # of what is left, 0 (the first cluster alone, three times) to 2/3 (once)
+    assert (interval.low, interval.high) == pytest.approx((0, 2 / 3))
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ([], [], "one side of 0 clusters"),
+        ([(1, 1)], [(0, 0)], "one side of 1 clusters"),
+        ([(1, 1)], [], "first has 1 clusters, second has 0"),
+        ([(1, 1)], [(1, -1)], "cluster 0 is"),
+        ([(1, 1), (math.nan, 1)], [(1, 1), (1, 1)], "cluster 1 is"),
+    ],
+)
+def test_differences_that_cannot_be_are_refused(first, second, message):
+    with pytest.raises(DataError, match=message):
+        ratio_difference(first, second, seed=0)
+
+
+def test_mcnemar_is_the_sum_over_all_outcomes_of_as_many_coins():
+    for only_first, only_second in itertools.product(range(7), range(7)):
+        num, seen = only_first + only_second, abs(only_first - only_second)
+        throws = list(itertools.product((1, -1), repeat=num))
+        extreme = sum(abs(sum(throw)) >= seen for throw in throws)
+        assert mcnemar_test(only_first, only_second) == float(Fraction(extreme, len(throws)))
+
+
+def test_mcnemar_of_counts_beyond_floats():
+    # 2 to the 6,000 is no float; by the normal approximation with the usual half a case: z = 199 / sqrt(6000)
+    approximate = math.erfc(199 / math.sqrt(6000) / math.sqrt(2))
+    assert mcnemar_test(3100, 2900) == pytest.approx(approximate, rel=1e-3)
+    assert mcnemar_test(3000, 3000) == mcnemar_test(0, 0) == 1
+    assert mcnemar_test(1000, 0) == 2.0**-999
+    with pytest.raises(DataError, match="neither may be negative"):
+        mcnemar_test(3, -1)

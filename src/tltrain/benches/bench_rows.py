@@ -10,7 +10,7 @@ from tltrain.benches.bench_case import Answer, Bench, BenchCase, Verdict
 from tltrain.benches.policy import Reply, Stop
 from tltrain.errors import DataError
 from tltrain.syntax import CallSyntax, get_syntax
-from tltrain.types import Json
+from tltrain.types import Json, Role
 
 
 class BenchRow(BaseModel):
@@ -38,6 +38,10 @@ class BenchRow(BaseModel):
     details: dict[str, Any]
     """What the set's own rules add."""
     note: str = ""
+    query: str = ""
+    """What the user said last; empty in rows of older versions, until `eval score` judges them again."""
+    gold: str = ""
+    """The right answers in the syntax of the answer, one a paragraph; empty where no call is wanted or none listed."""
 
     @classmethod
     def from_reply(cls, bench: Bench, case: BenchCase, reply: Reply, syntax: CallSyntax) -> Self:
@@ -53,13 +57,21 @@ class BenchRow(BaseModel):
             syntax=syntax.name,
             num_tokens=reply.num_tokens,
             note=reply.note,
+            **_describe(case, syntax),
             **_judge(bench, case, reply.text, reply.stop, syntax),
         )
 
     def rejudged(self, bench: Bench, case: BenchCase) -> Self:
         """The row with its completion read and judged anew."""
-        judged = _judge(bench, case, self.completion, self.stop, get_syntax(self.syntax))
-        return self.model_copy(update={"groups": dict(case.groups), **judged})
+        syntax = get_syntax(self.syntax)
+        judged = _judge(bench, case, self.completion, self.stop, syntax)
+        return self.model_copy(update={"groups": dict(case.groups), **_describe(case, syntax), **judged})
+
+
+def _describe(case: BenchCase, syntax: CallSyntax) -> dict[str, Any]:
+    """Query and right answers, for readers."""
+    said = (message.content for message in reversed(case.request.messages) if message.role is Role.USER)
+    return {"query": next(said, ""), "gold": "\n\n".join(syntax.render("", calls) for calls in case.gold)}
 
 
 def _judge(bench: Bench, case: BenchCase, text: str, stop: Stop, syntax: CallSyntax) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""How sure a mean score is: bootstrap intervals, for one run, for shares in clusters, for the difference of two."""
+"""How sure a score is: bootstrap intervals of shares and of their differences, and an exact test on pairs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
@@ -154,6 +155,87 @@ def ratio_interval(
         n=len(measured),
         num_missing=len(pairs) - len(measured),
     )
+
+
+def ratio_difference(
+    first: Sequence[tuple[float, float]],
+    second: Sequence[tuple[float, float]],
+    *,
+    confidence: float = 0.95,
+    num_resamples: int = 2000,
+    seed: int,
+) -> Interval:
+    """Ratio of second minus ratio of first, as in `ratio_interval`, with its paired percentile bootstrap interval.
+
+    Source: as for `bootstrap_interval`. A cluster is drawn with both sides of it, so what makes it hard for both
+    cancels; an interval without 0 says the two differ. Resamples in which one side has nothing to share, so that it
+    has no ratio, are left out.
+
+    Args:
+        first: (numerator, denominator) of each cluster, such as right cases and cases, or errors and calls.
+        second: the same of the other side, in the order of `first`.
+        confidence: as in `bootstrap_interval`.
+        num_resamples: as in `bootstrap_interval`.
+        seed: as in `bootstrap_interval`.
+
+    Returns:
+        n counts the clusters with a denominator on either side, num_missing those without.
+
+    Raises:
+        DataError: the two have different lengths, all denominators of a side are 0, or a value is not finite or a
+            denominator negative.
+        UsageError: confidence or num_resamples is out of range.
+    """
+    _check_options(confidence, num_resamples)
+    if len(first) != len(second):
+        raise DataError(
+            f"first has {len(first)} clusters, second has {len(second)}; pairs need the same clusters in one order"
+        )
+    rows = np.array([(*one, *other) for one, other in zip(first, second, strict=True)], dtype=np.float64).reshape(-1, 4)
+    bad = np.flatnonzero(~np.isfinite(rows).all(axis=1) | (rows[:, [1, 3]] < 0).any(axis=1))
+    if len(bad):
+        raise DataError(f"cluster {bad[0]} is {rows[bad[0]].tolist()}; all must be finite, denominators not negative")
+    measured = rows[(rows[:, [1, 3]] > 0).any(axis=1)]
+    totals = measured.sum(axis=0)
+    if not (totals[1] and totals[3]):
+        raise DataError(f"one side of {len(rows)} clusters has denominators of 0 alone; it has no ratio")
+    distinct, counts = np.unique(measured, axis=0, return_counts=True)
+    sums = _resample_sums(distinct, counts, num_resamples, seed)
+    sums = sums[(sums[:, [1, 3]] > 0).all(axis=1)]
+    differences = sums[:, 2] / sums[:, 3] - sums[:, 0] / sums[:, 1]
+    mean = float(totals[2] / totals[3] - totals[0] / totals[1])
+    low, high = _percentiles(differences, confidence) if len(differences) else (mean, mean)
+    return Interval(mean=mean, low=low, high=high, n=len(measured), num_missing=len(rows) - len(measured))
+
+
+def mcnemar_test(num_only_first: int, num_only_second: int) -> float:
+    """Two-sided exact p-value of McNemar's test of whether two are right equally often on the same cases.
+
+    Source: McNemar 1947, Psychometrika 12, doi:10.1007/BF02295996, in its exact form (Agresti 2013, Categorical Data
+    Analysis, section 11.1): under the null hypothesis each of the n cases that only one has right is either's with
+    probability 1/2, so the smaller count is Binomial(n, 1/2), and p = min(1, 2 P(X <= smaller)).
+
+    Cases must be independent; where several belong to one conversation the p-value is too small.
+
+    Args:
+        num_only_first: cases that only the first has right.
+        num_only_second: cases that only the second has right.
+
+    Returns:
+        p in (0, 1]; 1 where no case tells the two apart.
+
+    Raises:
+        DataError: a count is negative.
+    """
+    if num_only_first < 0 or num_only_second < 0:
+        raise DataError(f"counts of cases are {num_only_first} and {num_only_second}; neither may be negative")
+    num, smaller = num_only_first + num_only_second, min(num_only_first, num_only_second)
+    term = total = 1  # binomial coefficients, exact whatever the size
+    for k in range(1, smaller + 1):
+        term = term * (num - k + 1) // k
+        total += term
+    # Both may be too large for a float, their quotient is not.
+    return float(min(Fraction(1), Fraction(2 * total, 1 << num)))
 
 
 def _check_options(confidence: float, num_resamples: int) -> None:

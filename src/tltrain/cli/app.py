@@ -32,6 +32,7 @@ _EXAMPLES: tuple[tuple[str, Callable[..., None] | typer.Typer, str], ...] = (
     ("sft", training_verbs.sft, "tltrain sft data/train.jsonl --verdicts audit/verdicts.jsonl --out sft"),
     ("ppo", training_verbs.ppo, "tltrain ppo data/train.jsonl --model sft/model --out ppo"),
     ("eval", bench_verbs.GROUP, "tltrain eval data/test.jsonl --model ppo/model --out eval --max-cases 200"),
+    ("compare", measuring_verbs.compare, "tltrain compare runs/demo/eval/base runs/demo/eval/ppo --out comparison"),
     ("report", measuring_verbs.report, "tltrain report runs/demo"),
     ("run", run_verbs.run, "tltrain run my_recipe.yaml --out runs/mine --set sft.num_epochs=2"),
     ("demo", run_verbs.demo, "tltrain demo --out runs/demo"),

@@ -1,4 +1,4 @@
-"""The verbs that measure and show: eval, report."""
+"""The verbs that measure and show: eval, compare, report."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tltrain.benches.public_config import PublicEvalConfig
     from tltrain.stage import Reuse
 
-__all__ = ["AllowChanged", "DataDir", "evaluate", "report", "show_score"]
+__all__ = ["AllowChanged", "DataDir", "compare", "evaluate", "report", "show_score"]
 
 DataDir: TypeAlias = Annotated[
     Path | None,
@@ -151,6 +151,28 @@ def _evaluate_public(
         return print_json(result.scores.model_dump(mode="json"))
     print_benches(result.scores.benches)
     return print_facts({"scores": out / "scores.json", "answers": out})
+
+
+def compare(
+    folders: Annotated[
+        list[Path], typer.Argument(metavar="FOLDERS", help="Of `tltrain eval`, two or more; the baseline first.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder, or a .html file, for the page.")] = Path("comparison"),
+    as_json: AsJson = False,
+) -> None:
+    """Compare evaluations of two or more models on the same cases.
+
+    Writes a page with scores, paired differences to the first model with intervals and tests, and the cases that
+    changed. One HTML file that needs no network, and its charts beside it.
+    """
+    from tltrain.cli.scores import print_comparison
+    from tltrain.report.compare import compare as work
+
+    result = work(folders, out)
+    if as_json:
+        return print_json({"page": result.page, **result.comparison.model_dump(mode="json")})
+    print_comparison(result.comparison)
+    return print_facts({"page": result.page})
 
 
 def report(

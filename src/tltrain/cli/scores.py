@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from tltrain.cli.output import print_table
+from tltrain.cli.output import print_table, visible_text
 
 if TYPE_CHECKING:
+    from tltrain.benches.comparison import Comparison
     from tltrain.benches.scores import Score as BenchScore
     from tltrain.report.records import Score
     from tltrain.run import RunResult
@@ -36,6 +37,40 @@ def show_score(score: "Score | BenchScore | None") -> str | None:
     if score.low is None or score.high is None:
         return f"{score.mean:.1f}"
     return f"{score.mean:.1f} ±{(score.high - score.low) / 2:.0f}"
+
+
+def print_comparison(comparison: "Comparison") -> None:
+    """Print a table for each pair of models, and in what the evaluations are not alike."""
+    from tltrain.benches.comparison import MAIN
+
+    for pair in comparison.pairs:
+        rows = [
+            [
+                f"{name} {each.score}",
+                each.n,
+                None if each.first is None else f"{each.first:.1f}",
+                None if each.second is None else f"{each.second:.1f}",
+                _show_difference(each.difference),
+                each.right_to_wrong,
+                each.wrong_to_right,
+                None if each.p_value is None else "<0.001" if each.p_value < 0.001 else f"{each.p_value:.3f}",
+                each.only_first + each.only_second,
+            ]
+            for name, found in pair.differences.items()
+            for each in found
+            if not each.part and each.score in MAIN
+        ]
+        columns = ("", "n", pair.first, pair.second, "difference", "right→wrong", "wrong→right", "p", "left out")
+        interval = f"{100 * comparison.confidence:.0f}% interval"
+        print_table(columns, rows, title=f"{pair.second} against {pair.first}: percent, points with {interval}")
+    for remark in comparison.remarks:
+        print(f"  {visible_text(remark)}")
+
+
+def _show_difference(score: "BenchScore") -> str | None:
+    if score.mean is None:
+        return None
+    return f"{score.mean:+.1f} ({score.low:+.1f} to {score.high:+.1f})"
 
 
 def print_run(result: "RunResult") -> None:

@@ -86,16 +86,22 @@ def chart_style(**changes: object) -> Iterator[None]:
 
 
 def draw(
-    name: str, title: str, summary: str, plot: Callable[[Any], None], *, size: tuple[float, float] = _SIZE
+    name: str,
+    title: str,
+    summary: str,
+    plot: Callable[[Any], None],
+    *,
+    size: tuple[float, float] = _SIZE,
+    columns: int = 1,
 ) -> Chart:
-    """Draw one chart, `size` inches wide and high: `plot` fills the axes."""
+    """Draw one chart, `size` inches wide and high: `plot` fills the axes, a list of them if there are more columns."""
     from matplotlib.figure import Figure
 
     with chart_style():
         figure = Figure(figsize=size, layout="constrained")
-        axes = figure.subplots()
-        plot(axes)
-        _write_title(figure, axes, title)
+        axes = list(figure.subplots(1, columns, sharey=True, squeeze=False)[0])
+        plot(axes[0] if columns == 1 else axes)
+        _write_title(figure, axes[0], title)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # it is laid out now, and need not be again for each format
         drawing, picture = io.StringIO(), io.BytesIO()
@@ -258,6 +264,51 @@ def draw_kits(
         for kit, scores in kits.items()
     )
     return draw(name, title, f"{title}. {told}.", plot, size=(_SIZE[0], 1.1 + 0.24 * len(kits)))
+
+
+def draw_levels(
+    name: str,
+    title: str,
+    levels: Sequence[str],
+    panels: Mapping[str, Mapping[str, Sequence[Score]]],
+    colours: Sequence[Colour],
+) -> Chart | None:
+    """A panel for each metric, in it a curve with intervals for each model, over levels of noise; scores in percent."""
+    if len(levels) < 2 or not panels:
+        return None
+
+    def plot(axes: Any) -> None:
+        panel_axes = axes if isinstance(axes, list) else [axes]
+        for one, (metric, models) in zip(panel_axes, panels.items(), strict=True):
+            for index, (model, scores) in enumerate(models.items()):
+                _plot_level_curve(one, model, scores, str(colours[index]), (index - (len(models) - 1) / 2) * 0.08)
+            one.set_title(metric, loc="left", fontsize="medium", color=str(Colour.MUTED))
+            one.set_xticks(range(len(levels)), levels)
+            one.set_xlim(-0.4, len(levels) - 0.6)
+            one.set_ylim(0, 104)
+            one.set_yticks(range(0, 101, 25))
+        panel_axes[0].set_ylabel("percent")
+
+    told = "; ".join(
+        f"{metric}, {model}: "
+        + ", ".join(f"{level} {_told(score)}" for level, score in zip(levels, scores, strict=True))
+        for metric, models in panels.items()
+        for model, scores in models.items()
+    )
+    size = (3.1 * len(panels), 3.2)
+    return draw(name, title, f"{title}. {told}.", plot, size=size, columns=len(panels))
+
+
+def _plot_level_curve(axes: Any, model: str, scores: Sequence[Score], colour: str, offset: float) -> None:
+    """One curve of `draw_levels`, a little aside so that intervals stay apart; levels without a score are gaps."""
+    means = [float("nan") if score.mean is None else score.mean for score in scores]
+    axes.plot(
+        [place + offset for place in range(len(scores))], means, color=colour, marker="o", markersize=4,
+        label=printable(model, 24),
+    )  # fmt: skip
+    for place, score in enumerate(scores):
+        if score.has_interval:
+            axes.plot([place + offset] * 2, [score.low, score.high], color=colour, linewidth=0.9, alpha=0.6)
 
 
 def draw_mix(name: str, title: str, stages: Mapping[str, Mapping[Outcome, float]]) -> Chart | None:

@@ -1,31 +1,4 @@
-// Draws what is too long to be in the page at once. Everything shown is set as text, never as markup.
-"use strict";
-
-const byId = (id) => document.getElementById(id);
-const readData = (id) => byId(id) && JSON.parse(byId(id).textContent);
-const words = (label) => label.replaceAll("_", " ").replaceAll("+", " + ");
-
-function element(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined) made.textContent = text;
-  return made;
-}
-
-// Calls are long words: they may break after their punctuation.
-function breakable(text) {
-  const holder = element("pre");
-  for (const part of text.split(/(?<=[(,_=/])/)) holder.append(part, element("wbr"));
-  return holder;
-}
-
-function addOptions(select, names) {
-  names.forEach((name, index) => {
-    const option = element("option", "", name);
-    option.value = index;
-    select.append(option);
-  });
-}
+// The page of a run; common.js stands before it.
 
 function showTokens(data) {
   const select = byId("token-select");
@@ -75,11 +48,8 @@ function showTokens(data) {
 }
 
 function showAnswers(data) {
-  const PAGE = 40;
   const [filter, first, last, kit, label, search] = ["filter", "first", "last", "kit", "label", "search"].map((name) => byId(`answer-${name}`));
   const holder = byId("answer-rows");
-  let found = [];
-  let numShown = 0;
 
   addOptions(first, data.stages);
   addOptions(last, data.stages);
@@ -87,11 +57,6 @@ function showAnswers(data) {
   addOptions(label, data.labels.map((name) => words(name) || "(none)"));
   last.value = data.stages.length - 1;
   holder.style.setProperty("--columns", data.stages.length + 2);
-
-  const textOf = (row, stage) => {
-    const text = row[5][stage][0];
-    return typeof text === "number" ? row[5][text][0] : text;
-  };
 
   function isShown(row, needle) {
     const [before, after] = [row[5][first.value], row[5][last.value]];
@@ -107,87 +72,21 @@ function showAnswers(data) {
     if (!passes) return false;
     if (kit.value !== "" && row[1] !== Number(kit.value)) return false;
     if (label.value !== "" && !(after && after[1] === Number(label.value))) return false;
-    if (!needle) return true;
-    const texts = [row[0], row[2], row[3], ...row[5].filter(Boolean).map((answer) => answer[0])];
-    return texts.some((text) => typeof text === "string" && text.toLowerCase().includes(needle));
+    return !needle || hasText(row, needle);
   }
 
-  function labelled(name, className, ...children) {
-    const cell = element("div", className);
-    cell.dataset.label = name;
-    cell.append(...children);
-    return cell;
-  }
-
-  function drawAnswer(row, stage) {
-    const answer = row[5][stage];
-    if (!answer) return labelled(data.stages[stage], "answer", element("span", "none", "no answer"));
-    const mark = element("span", `mark ${answer[2] ? "right" : "wrong"}`, `${answer[2] ? "✓" : "✗"} ${words(data.labels[answer[1]])}`);
-    return labelled(data.stages[stage], "answer", mark, breakable(textOf(row, stage) || "(empty)"));
-  }
-
-  function drawRow(row, position) {
-    const drawn = element("article", position === 0 ? "row first" : "row");
-    const name = data.kits[row[1]] ? `${row[0]} · ${data.kits[row[1]]}` : row[0];
-    const head = element(row[4] ? "details" : "div", "id", row[4] ? undefined : name);
-    if (row[4]) head.append(element("summary", "", `${name} · prompt`), element("pre", "", row[4]));
-    drawn.append(head);
-    drawn.append(labelled("query", "query", element("span", "", row[2])), labelled("gold", "gold", breakable(row[3] || "(no call)")));
-    data.stages.forEach((_, stage) => drawn.append(drawAnswer(row, stage)));
-    return drawn;
-  }
-
-  function drawMore() {
-    const next = found.slice(numShown, numShown + PAGE);
-    holder.append(...next.map((row, index) => drawRow(row, numShown + index)));
-    numShown += next.length;
-  }
+  const list = lazyList(holder, byId("answer-more"), (row, position) => drawCase(row, position, { ...data, names: data.stages }));
 
   function update() {
     const needle = search.value.trim().toLowerCase();
-    found = data.rows.filter((row) => isShown(row, needle));
-    numShown = 0;
-    holder.replaceChildren();
-    drawMore();
+    const found = data.rows.filter((row) => isShown(row, needle));
     const left = data.total > data.rows.length ? ` (${(data.total - data.rows.length).toLocaleString("en")} more are not in this page)` : "";
     byId("answer-about").textContent = `${found.length.toLocaleString("en")} of ${data.rows.length.toLocaleString("en")} cases${left}`;
-    watchEnd();
+    list(found);
   }
 
-  // The end of the list is watched anew after each page, so that a short page on a tall screen goes on filling.
-  let watcher;
-  function watchEnd() {
-    watcher?.disconnect();
-    if (numShown >= found.length) return;
-    watcher = new IntersectionObserver((entries) => {
-      if (!entries.some((entry) => entry.isIntersecting)) return;
-      drawMore();
-      watchEnd();
-    }, { rootMargin: "800px" });
-    watcher.observe(byId("answer-more"));
-  }
-
-  let timer;
-  search.addEventListener("input", () => {
-    clearTimeout(timer);
-    timer = setTimeout(update, 150);
-  });
-  for (const control of [filter, first, last, kit, label]) control.addEventListener("change", update);
-  byId("answer-controls").addEventListener("submit", (event) => event.preventDefault());
-  byId("answer-controls").hidden = false;
+  listen(byId("answer-controls"), search, [filter, first, last, kit, label], update);
   update();
-}
-
-function markSection() {
-  const links = new Map([...document.querySelectorAll("nav a")].map((link) => [link.hash.slice(1), link]));
-  const watcher = new IntersectionObserver((entries) => {
-    for (const entry of entries) {
-      if (!entry.isIntersecting) continue;
-      for (const link of links.values()) link.classList.remove("here");
-      links.get(entry.target.id)?.classList.add("here");
-    }
-  }, { rootMargin: "-20% 0px -70%" });
-  for (const id of links.keys()) watcher.observe(byId(id));
 }
 
 const tokenData = readData("token-data");

@@ -73,17 +73,17 @@ def report(run: Path, out: Path | None = None) -> Path:
 
 def render_page(data: RunData, drawn: Mapping[str, Any]) -> str:
     """The HTML of a run, with charts by section."""
-    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    script = read_script("page.js")
     html = (
-        _environment()
+        environment()
         .get_template("page.html.j2")
         .render(
             data=data,
             drawn=drawn,
             sections=_SECTIONS,
-            style=_style(),
+            style=read_style(),
             script=script,
-            script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+            script_hash=hash_of(script),
             change=describe_change(data),
             colours=stage_colours([stage.name for stage in data.stages]),
             scores=score_rows(data.stages),
@@ -101,11 +101,25 @@ def render_page(data: RunData, drawn: Mapping[str, Any]) -> str:
             **_tokens(data),
         )
     )
-    # Text of a model may hold half a surrogate pair, which no file can.
-    return html.encode("utf-8", "replace").decode()
+    return writable(html)
 
 
-def _style() -> str:
+def writable(text: str) -> str:
+    """Text that a file can hold: half of a surrogate pair, which a model may write, becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def read_script(name: str) -> str:
+    """The script of a page, with what all pages share."""
+    return "\n".join((_HERE / file).read_text(encoding="utf-8") for file in ("common.js", name))
+
+
+def hash_of(script: str) -> str:
+    """What the page's policy says of its script."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
+
+
+def read_style() -> str:
     """The style sheet, with the palette's colours for light pages; page.css has those for dark ones."""
     colours = "".join(f"{colour.variable}:{colour};" for colour in Colour)
     return f":root{{{colours}}}\n" + (_HERE / "page.css").read_text(encoding="utf-8")
@@ -187,17 +201,18 @@ def _changes(stages: tuple[Stage, ...]) -> dict[str, Any] | None:
 
 
 @cache
-def _environment() -> "jinja2.Environment":
+def environment() -> "jinja2.Environment":
+    """Templates of all pages."""
     import jinja2
 
-    environment = jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
+    made.filters |= {
         "words": words,
         "fixed": lambda value, digits=1: f"{value:.{digits}f}",
         "signed": _signed,
@@ -210,7 +225,7 @@ def _environment() -> "jinja2.Environment":
         "clipped_start": clip_start,
         "slug": lambda value: value if value in ("system", "user", "assistant", "tool", "call") else "other",
     }
-    return environment
+    return made
 
 
 def _plain(value: Any) -> str:

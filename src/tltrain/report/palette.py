@@ -69,11 +69,27 @@ _OUTCOME_BY_LABEL: Mapping[str, Outcome] = {
     CallError.UNWANTED_CALL: Outcome.UNWANTED_CALL,
 }
 
+_OUTCOME_BY_CHECK: Mapping[str, Outcome] = {
+    "value_error": Outcome.CONTENT,
+    "type_error": Outcome.CONTENT,
+    "dict_checker": Outcome.CONTENT,
+    "list_dict_checker": Outcome.CONTENT,
+    "missing_required": Outcome.PARAMETERS,
+    "missing_optional": Outcome.PARAMETERS,
+    "unexpected_param": Outcome.PARAMETERS,
+    "wrong_func_name": Outcome.WRONG_TOOL,
+    "ast_decoder": Outcome.FORMAT,
+}
+"""Either side of the colon in labels of BFCL's checker; those that say nothing of one call's fault are left out."""
+
 
 def outcome_of(label: str) -> Outcome:
     """The outcome that a diagnosis label belongs to; any mix of parameter errors is one outcome."""
     if label in _OUTCOME_BY_LABEL:
         return _OUTCOME_BY_LABEL[label]
+    checked = [_OUTCOME_BY_CHECK[part] for part in label.split(":") if part in _OUTCOME_BY_CHECK]
+    if ":" in label and checked:
+        return checked[0]
     parts = label.split("+")
     return Outcome.PARAMETERS if all(part in PARAMETER_ERRORS for part in parts) else Outcome.OTHER
 
