@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tltrain.rl.advantages import gae, token_rewards, whiten
+from tltrain.rl.advantages import gae, leave_one_out, token_rewards, whiten
 
 NAN = float("nan")
 
@@ -180,3 +180,23 @@ def test_whitening_bfloat16_runs_in_float32():
     # 256 and 257 are neighbours that bfloat16 cannot tell apart; 256 and 258 it can, but not their mean, 257
     x = torch.tensor([[256.0, 258.0]], dtype=torch.bfloat16)
     torch.testing.assert_close(whiten(x, as_mask("11")), torch.tensor([[-1.0, 1.0]]))
+
+
+def test_leave_one_out_is_reward_minus_the_mean_of_the_others():
+    generator = torch.Generator().manual_seed(3)
+    rewards = torch.randn(6, 4, generator=generator)
+    mask = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1], [0, 1, 1, 0], [1, 0, 0, 0], [1, 1, 1, 0], [1, 1, 0, 0]]).bool()
+    groups = ["a", "b", "a", "a", "b", "alone"]
+    found = leave_one_out(rewards, mask, groups)
+    for row, group in enumerate(groups):
+        totals = {
+            other: sum(float(rewards[other, t]) for t in range(4) if mask[other, t])
+            for other in range(6)
+            if groups[other] == group
+        }
+        others = [total for other, total in totals.items() if other != row]
+        expected = totals[row] - sum(others) / len(others) if others else 0.0
+        for t in range(4):
+            assert found[row, t].item() == pytest.approx(expected if mask[row, t] else 0.0, abs=1e-6)
+    with pytest.raises(ValueError, match="2 groups for 6 rows"):
+        leave_one_out(rewards, mask, ["a", "b"])

@@ -4,6 +4,7 @@ Axes: B = sequence, T = completion token. The steps of a row are its trained tok
 between or after them (prompt, tool replies, padding) is no step, gets 0 and is never read.
 """
 
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -99,6 +100,39 @@ def gae(rewards_BT: Tensor, values_BT: Tensor, loss_mask_BT: Tensor, *, gamma: f
         advantages_BT[:, t] = next_advantage_B
     advantages_BT = keep_trained(advantages_BT, loss_mask_BT)
     return Advantages(advantages_BT, advantages_BT + values_BT)
+
+
+@torch.no_grad()
+def leave_one_out(rewards_BT: Tensor, loss_mask_BT: Tensor, groups: Sequence[Hashable]) -> Tensor:
+    """The rewards of a completion, beyond the mean of the other completions of its prompt, at each of its tokens.
+
+    Source: RLOO, Ahmadian et al. 2024, arXiv:2402.14740, Eq. 7, the KL penalty being part of the rewards. A completion
+    whose prompt has no other gets 0: there is nothing to compare it with.
+
+    Args:
+        rewards_BT: reward of each token, as from `token_rewards`.
+        loss_mask_BT: bool; True on tokens the model wrote.
+        groups: of each row, which prompt it answers.
+
+    Returns:
+        (B, T) float32 without gradient; 0 where nothing is trained.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    check_shapes(loss_mask_BT, rewards_BT=rewards_BT)
+    if len(groups) != len(rewards_BT):
+        raise ValueError(f"{len(groups)} groups for {len(rewards_BT)} rows; give one for each row")
+    totals_B = keep_trained(rewards_BT, loss_mask_BT).sum(dim=1)
+    rows: dict[Hashable, list[int]] = {}
+    for row, group in enumerate(groups):
+        rows.setdefault(group, []).append(row)
+    beyond_B = torch.zeros_like(totals_B)
+    for members in rows.values():
+        if len(members) > 1:
+            own = totals_B[members]
+            beyond_B[members] = own - (own.sum() - own) / (len(members) - 1)
+    return keep_trained(beyond_B[:, None].expand_as(rewards_BT), loss_mask_BT)
 
 
 @torch.no_grad()

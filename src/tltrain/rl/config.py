@@ -69,6 +69,10 @@ class PpoConfig(BaseModel):
     """Discount a token. Default: the paper."""
     gae_lambda: float = Field(default=0.95, ge=0, le=1)
     """Default: the paper."""
+    baseline: Literal["critic", "group"] = "critic"
+    """What a reward is measured against. "critic": its value, by GAE; the paper's. "group": the mean reward of the
+    other completions of the prompt (RLOO), which needs no critic that has learnt anything yet. The critic trains all
+    the same, and decides nothing."""
     whiten_advantages: bool = True
     """Scale the advantages of a rollout batch to mean 0 and variance 1. The paper does not; with it a learning rate
     fits whatever the rewards' size."""
@@ -144,6 +148,8 @@ class PpoConfig(BaseModel):
                 raise ValueError(
                     f"{name}.dropout={adapters.dropout}; the policy that trains must be the one that samples: use 0"
                 )
+        if self.baseline == "group" and self.samples_per_prompt == 1:
+            raise ValueError("baseline='group' compares completions of one prompt; raise samples_per_prompt to 4, say")
         if self.keep == "best" and self.heldout_share == 0:
             raise ValueError("keep='best' needs held-out prompts, and heldout_share=0; raise it to 0.05, say")
         return self

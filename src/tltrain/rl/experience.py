@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tltrain.engine.logprobs import TargetSequence
 from tltrain.rl.actor import Actor
-from tltrain.rl.advantages import gae, token_rewards, whiten
+from tltrain.rl.advantages import gae, leave_one_out, token_rewards, whiten
 from tltrain.rl.batches import plan_parts
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.critic import Critic
@@ -80,13 +80,16 @@ def gain_experience(actor: Actor, critic: Critic, rollouts: Sequence[Rollout], c
         reward_clip=config.reward_clip,
     )
     found = gae(rewards_BT, values_BT, loss_mask_BT, gamma=config.gamma, gae_lambda=config.gae_lambda)
+    advantages_BT = found.advantages
+    if config.baseline == "group":
+        advantages_BT = leave_one_out(rewards_BT, loss_mask_BT, [rollout.prompt.id for rollout in rollouts])
     return Experience(
         sequences=sequences,
         loss_mask=loss_mask_BT,
         old_logprobs=old_logprobs_BT,
         kl=kl_BT,
         values=values_BT,
-        advantages=whiten(found.advantages, loss_mask_BT) if config.whiten_advantages else found.advantages,
+        advantages=whiten(advantages_BT, loss_mask_BT) if config.whiten_advantages else advantages_BT,
         returns=found.returns,
     )
 
