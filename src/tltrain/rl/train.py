@@ -107,7 +107,8 @@ def ppo(
     if stage.is_done:
         return _result(out, stage.result)
     loaded = load_model(model)
-    scorer = Scorer(get_syntax(ensure_tool_template(loaded.tokenizer)), config.reward, reward)
+    syntax = get_syntax(ensure_tool_template(loaded.tokenizer))
+    scorer = Scorer(syntax, config.reward, reward, config.compare)
     found, num_bad_rows = _prepare(config, loaded, scorer, data=data, verdicts=verdicts, out=out)
     train, heldout = split_heldout(found.prompts, config.heldout_share, config.seed)
     if config.keep == "best" and not heldout:
