@@ -259,3 +259,9 @@ def test_no_right_call_in_a_turn():
     assert diagnose_calls([], TOOLS, []).label == "all_right"
     assert diagnose_calls([GOLD], TOOLS, []).label == "unwanted_call"
     assert diagnose_calls([GOLD], TOOLS, [GOLD]).parts == (Diagnosis(),)
+
+
+def test_two_calls_that_are_near_do_not_outweigh_one_that_is_right():
+    golds = [OneOf((search(query="a"), ToolCall(name="finish", arguments={"answer": "a"}))), search(query="b")]
+    turn = diagnose_calls([search(query="a"), ToolCall(name="finish", arguments={"answer": "b"})], TOOLS, golds)
+    assert [part.label for part in turn.parts] == ["all_right", "wrong_tool"]

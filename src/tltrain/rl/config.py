@@ -62,8 +62,9 @@ class PpoConfig(BaseModel):
     """Default: the paper's table."""
     compare: CompareConfig = CompareConfig()
     """When values are the same. Default: when they are equal as JSON; the paper compares texts."""
-    refuse_bad_gold: bool = True
-    """Check before training that every right call earns `reward.right`, and refuse to start where one does not."""
+    bad_gold: Literal["refuse", "drop"] = "refuse"
+    """What becomes of prompts whose right call cannot earn `reward.right`, which is checked before training: the stage
+    refuses to start and names them, or drops them into quarantine.jsonl."""
     reward_clip: float | None = Field(default=5.0, gt=0)
     """The reward of a completion is clipped to plus and minus this; None: not at all. Default: the paper."""
     kl_coef: float = Field(default=0.4, ge=0)

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -20,6 +20,8 @@ from tltrain.errors import DataError, TltrainError
 from tltrain.files import JsonLinesWriter, read_json_lines
 from tltrain.formats.read import read_trajectories
 from tltrain.render.template import ensure_tool_template
+from tltrain.rewards.compare import check_parameters
+from tltrain.rewards.judge import RewardRules
 from tltrain.rl.actor import Actor
 from tltrain.rl.batches import count_updates, plan_minibatches, plan_steps
 from tltrain.rl.best import BestWeights
@@ -29,6 +31,7 @@ from tltrain.rl.experience import Experience, gain_experience
 from tltrain.rl.losses import explained_variance
 from tltrain.rl.masking import masked_mean
 from tltrain.rl.prompts import Prompt, PromptSet, make_prompts, split_heldout
+from tltrain.rl.reward_audit import check_gold
 from tltrain.rl.rollouts import Drawn, Rollout, draw_rollouts, measure_heldout
 from tltrain.rl.scoring import RewardFunction, Scorer, function_name
 from tltrain.rl.update import Updater
@@ -90,7 +93,8 @@ def ppo(
         progress: told how far it is.
 
     Raises:
-        DataError: no prompt is left, or too few to hold any out where `config.keep` needs that.
+        DataError: no prompt is left, or too few to hold any out where `config.keep` needs that, or a right call cannot
+            earn the highest reward and `config.bad_gold` says to refuse.
         ModelError: the model cannot be loaded.
         UsageError: the folder is in use, or was begun with other settings.
         TltrainError: a loss or gradient ceased to be finite, or the reward function judges nothing; the last
@@ -152,6 +156,7 @@ def _prepare(
         max_prompts=config.max_prompts,
         seed=config.seed,
     )
+    found = _check_rewards(config, found, scorer)
     if found.set_aside:
         with JsonLinesWriter(quarantine) as writer:
             for identity, reason in found.set_aside.items():
@@ -164,6 +169,23 @@ def _prepare(
             "audit it with a more lenient policy, or use other data"
         )
     return found, read.num_bad
+
+
+def _check_rewards(config: PpoConfig, found: PromptSet, scorer: Scorer) -> PromptSet:
+    """Refuse to start, or set prompts aside, where right calls cannot earn the most.
+
+    What a function of one's own gives is not checked.
+    """
+    check_parameters(config.compare, (tool for prompt in found.prompts for tool in prompt.tools))
+    if scorer.function is not None:
+        return found
+    rules = RewardRules(reward=config.reward, compare=config.compare)
+    bad = check_gold(found.prompts, scorer.syntax, rules, refuse=config.bad_gold == "refuse")
+    return replace(
+        found,
+        prompts=tuple(prompt for prompt in found.prompts if prompt.id not in bad),
+        set_aside={**found.set_aside, **bad},
+    )
 
 
 def _longest_prompt(config: PpoConfig, model: Any) -> int:
