@@ -54,6 +54,18 @@ def test_all_turns_are_those_of_several_calls_and_of_text_too(data: Path):
     assert few.left_out == {"more than max_turns": 1}
 
 
+def test_turns_whose_calls_went_wrong_or_that_the_file_masks_are_left_out(tmp_path: Path):
+    path = tmp_path / "rows.jsonl"
+    failed = row("a", ("", [{"day": "Mon"}]), ("", [{"day": "Mon"}, {"dya": "Tue"}]), ("", [{"day": "Wed"}]))
+    failed["messages"][5]["content"] = "TypeError: find() got an unexpected keyword argument 'dya'"
+    masked = row("b", ("", [{"day": "Thu"}]), ("On Thursday.", []))
+    masked["messages"][3]["weight"] = 0
+    path.write_text(json.dumps(failed) + "\n" + json.dumps(masked) + "\n")
+    found = audit_reward(RewardAuditConfig(turns="all"), path)
+    assert found.left_out == {"turn with a blocked call": 1, "text that the file masks": 1}
+    assert [audit.num_turns for audit in found.audits] == [3, 3]
+
+
 def test_nothing_to_audit_and_unknown_parameters_are_errors(tmp_path: Path, data: Path):
     path = tmp_path / "text.jsonl"
     path.write_text(json.dumps(row("a", ("", [{"day": 1}, {"day": 2}]))) + "\n")
