@@ -195,11 +195,10 @@ def diagnose_calls(
         golds: the right calls; none says that no call is right.
         comparison: as `diagnose`.
     """
-    if len(golds) <= 1 or len(calls) > len(golds):
-        gold = golds[0] if golds else None
-        is_single = len(golds) <= 1
-        single = diagnose_turn(calls, tools, gold, comparison) if is_single else _UNWANTED
-        return TurnDiagnosis(parts=(single,))
+    if len(golds) <= 1:
+        return TurnDiagnosis(parts=(diagnose_turn(calls, tools, golds[0] if golds else None, comparison),))
+    if len(calls) > len(golds):
+        return TurnDiagnosis(parts=(Diagnosis(errors=(CallError.UNWANTED_CALL,)),))
     found = [[diagnose(call, tools, gold, comparison) for gold in golds] for call in calls]
     partners = cheapest_pairs([[_distance(diagnosis) for diagnosis in row] for row in found])
     parts = [Diagnosis(errors=(CallError.MISSING_CALL,))] * len(golds)
@@ -249,8 +248,8 @@ def _known_parameters(name: str, tools: Sequence[Tool]) -> dict[str, None]:
     return {key: None for tool in tools if tool.name == name for key in (*tool.properties, *sorted(tool.required))}
 
 
-_UNWANTED = Diagnosis(errors=(CallError.UNWANTED_CALL,))
 _MAX_NAMES = 1000
+"""Names at fault that are told apart."""
 
 
 def _distance(diagnosis: Diagnosis) -> int:

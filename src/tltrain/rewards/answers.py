@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
+from typing import TypeAlias
 
 from tltrain.errors import DataError
 from tltrain.rewards.rules import RewardTable
@@ -69,7 +70,8 @@ def make_answers(turn: Turn, syntax: CallSyntax, table: RewardTable) -> Iterator
             yield Answer(kind, *made)
 
 
-Made = tuple[str, float, tuple[ToolCall, ...]] | None
+_Made: TypeAlias = tuple[str, float, tuple[ToolCall, ...]] | None
+"""Text, what it is worth, the right calls it is held against; None: the turn has no such answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +91,14 @@ class _Maker:
         same = [tool for tool in self.turn.tools if tool.name == self.first.name]
         return {name: None for tool in same for name in (*tool.properties, *sorted(tool.required))}
 
-    def made(self, text: str, value: float, golds: tuple[ToolCall, ...] | None = None) -> Made:
+    def made(self, text: str, value: float, golds: tuple[ToolCall, ...] | None = None) -> _Made:
         return text, value, self.turn.golds if golds is None else golds
 
     def rest_right(self, value: float) -> float:
         """The mean over all calls, where one has this value and the rest are right."""
         return (value + self.table.right * (len(self.turn.golds) - 1)) / len(self.turn.golds)
 
-    def changed(self, call: ToolCall, value: float) -> Made:
+    def changed(self, call: ToolCall, value: float) -> _Made:
         """The first call replaced by another one of this value."""
         return self.made(self.syntax.render("", (call, *self.turn.golds[1:])), self.rest_right(value))
 
@@ -106,7 +108,7 @@ class _Maker:
         return next((tool.name for tool in self.turn.tools if tool.name and tool.name not in right), None)
 
 
-def _shuffled(maker: _Maker) -> Made:
+def _shuffled(maker: _Maker) -> _Made:
     """Arguments, and calls where there are several, in the opposite order."""
     golds = maker.turn.golds
     calls = [
@@ -116,32 +118,32 @@ def _shuffled(maker: _Maker) -> Made:
     return maker.made(maker.syntax.render("", calls), maker.table.right) if is_shuffled else None
 
 
-def _in_prose(maker: _Maker) -> Made:
+def _in_prose(maker: _Maker) -> _Made:
     return maker.made(f"{maker.syntax.render(_BEFORE, maker.turn.golds)}\n{_AFTER}", maker.table.right)
 
 
-def _wrong_tool(maker: _Maker) -> Made:
+def _wrong_tool(maker: _Maker) -> _Made:
     name = maker.other_tool()
     return maker.changed(ToolCall(name=name, arguments=maker.first.arguments), maker.table.wrong_tool) if name else None
 
 
-def _invented_tool(maker: _Maker) -> Made:
+def _invented_tool(maker: _Maker) -> _Made:
     taken = {tool.name for tool in maker.turn.tools} | {gold.name for gold in maker.turn.golds}
     name = _free_name("invented_tool", taken)
     return maker.changed(ToolCall(name=name, arguments=maker.first.arguments), maker.table.tool_hallucination)
 
 
-def _invented_parameter(maker: _Maker) -> Made:
+def _invented_parameter(maker: _Maker) -> _Made:
     name = _free_name("invented_parameter", maker.known.keys() | maker.first.arguments.keys())
     return maker.changed(_with(maker.first, {name: "x"}), maker.table.hallucinated)
 
 
-def _redundant_parameter(maker: _Maker) -> Made:
+def _redundant_parameter(maker: _Maker) -> _Made:
     name = next((name for name in maker.known if name not in maker.first.arguments), None)
     return None if name is None else maker.changed(_with(maker.first, {name: "x"}), maker.table.redundant)
 
 
-def _missing_parameter(maker: _Maker) -> Made:
+def _missing_parameter(maker: _Maker) -> _Made:
     names = list(maker.first.arguments)
     if not names:
         return None
@@ -149,23 +151,23 @@ def _missing_parameter(maker: _Maker) -> Made:
     return maker.changed(ToolCall(name=maker.first.name, arguments=rest), maker.table.missing)
 
 
-def _other_value(maker: _Maker) -> Made:
+def _other_value(maker: _Maker) -> _Made:
     for name, value in maker.first.arguments.items():
         # No setting makes an object the same as what it holds.
         return maker.changed(_with(maker.first, {name: {"changed": value}}), maker.table.content)
     return None
 
 
-def _duplicated(maker: _Maker) -> Made:
+def _duplicated(maker: _Maker) -> _Made:
     return maker.made(maker.syntax.render("", (*maker.turn.golds, maker.first)), maker.table.format)
 
 
-def _one_more(maker: _Maker) -> Made:
+def _one_more(maker: _Maker) -> _Made:
     name = maker.other_tool() or _free_name("invented_tool", {gold.name for gold in maker.turn.golds})
     return maker.made(maker.syntax.render("", (*maker.turn.golds, ToolCall(name=name))), maker.table.format)
 
 
-def _unclosed_quote(maker: _Maker) -> Made:
+def _unclosed_quote(maker: _Maker) -> _Made:
     *others, last = maker.turn.golds
     written = maker.syntax.render("", [last])
     cut = max(written.rfind('"'), written.rfind("'"))
@@ -175,14 +177,14 @@ def _unclosed_quote(maker: _Maker) -> Made:
     return maker.made(before + written[:cut], maker.rest_right(maker.table.format))
 
 
-def _junk(maker: _Maker) -> Made:
+def _junk(maker: _Maker) -> _Made:
     return maker.made(_junk_text(maker.syntax.name), maker.table.format)
 
 
-def _valued(value: Json, answered: Json) -> Callable[[_Maker], Made]:
+def _valued(value: Json, answered: Json) -> Callable[[_Maker], _Made]:
     """The first argument replaced, in the right call and in the answer."""
 
-    def make(maker: _Maker) -> Made:
+    def make(maker: _Maker) -> _Made:
         if not maker.first.arguments:
             return None
         name = next(iter(maker.first.arguments))
@@ -194,12 +196,12 @@ def _valued(value: Json, answered: Json) -> Callable[[_Maker], Made]:
     return make
 
 
-def _call_without_need(maker: _Maker) -> Made:
+def _call_without_need(maker: _Maker) -> _Made:
     name = maker.other_tool()
     return maker.made(maker.syntax.render("", [ToolCall(name=name)]), maker.table.format) if name else None
 
 
-_KINDS: Mapping[str, Callable[[_Maker], Made]] = {
+_KINDS: Mapping[str, Callable[[_Maker], _Made]] = {
     "right call": lambda maker: maker.made(gold_text(maker.turn, maker.syntax), maker.table.right),
     "right call, arguments shuffled": _shuffled,
     "right call inside prose": _in_prose,
@@ -219,7 +221,7 @@ _KINDS: Mapping[str, Callable[[_Maker], Made]] = {
     "empty": lambda maker: maker.made("", maker.table.format),
     f"junk, {JUNK_TOKENS:,} tokens": _junk,
 }
-_KINDS_WITHOUT_CALL: Mapping[str, Callable[[_Maker], Made]] = {
+_KINDS_WITHOUT_CALL: Mapping[str, Callable[[_Maker], _Made]] = {
     "right text": lambda maker: maker.made(maker.turn.text, maker.table.right),
     "other text": lambda maker: maker.made(PROSE, maker.table.right),
     "call where none is right": _call_without_need,

@@ -75,12 +75,8 @@ class CompareConfig(BaseModel):
         return self
 
     @property
-    def is_exact(self) -> bool:
-        """Whether nothing but equality as JSON counts."""
-        return all(rule._needs_equality for rule in (self, *self._rules.values()))
-
-    @property
     def _needs_equality(self) -> bool:
+        """Whether nothing but equality as JSON counts."""
         defaults = type(self).model_fields
         return all(getattr(self, name) == defaults[name].default for name in defaults if name != "parameters")
 

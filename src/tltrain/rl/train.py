@@ -96,7 +96,8 @@ def ppo(
         DataError: no prompt is left, or too few to hold any out where `config.keep` needs that, or a right call cannot
             earn the highest reward and `config.bad_gold` says to refuse.
         ModelError: the model cannot be loaded.
-        UsageError: the folder is in use, or was begun with other settings.
+        UsageError: the folder is in use, or was begun with other settings, or `config.compare` names a parameter that
+            no tool of the data has.
         TltrainError: a loss or gradient ceased to be finite, or the reward function judges nothing; the last
             checkpoint is good.
     """
@@ -146,6 +147,7 @@ def _prepare(
     """Read, block and make prompts; what cannot be used goes to the quarantine file."""
     quarantine = out / "quarantine.jsonl"
     read = read_trajectories(data, quarantine=quarantine)
+    check_parameters(config.compare, (tool for trajectory in read.trajectories for tool in trajectory.tools))
     judged = read_verdicts(verdicts) if verdicts else audit_trajectories(read.trajectories)
     found = make_prompts(
         read.trajectories,
@@ -176,7 +178,6 @@ def _check_rewards(config: PpoConfig, found: PromptSet, scorer: Scorer) -> Promp
 
     What a function of one's own gives is not checked.
     """
-    check_parameters(config.compare, (tool for prompt in found.prompts for tool in prompt.tools))
     if scorer.function is not None:
         return found
     rules = RewardRules(reward=config.reward, compare=config.compare)
