@@ -32,6 +32,7 @@ VERBS = [
     "demo",
     "key-tokens",
     "reward score",
+    "reward audit",
 ]
 DATA_VERBS = ["data mix", "data check"]
 GENERATE = ["generate", "--num-train", "6", "--num-test", "2"]
@@ -67,7 +68,7 @@ def test_help_loads_nothing_heavy():
     shown = start("--help")
     assert shown.returncode == 0
     assert [line.split()[0] for line in shown.stdout.partition("Commands:")[2].splitlines() if line.strip()] == [
-        *(verb.split()[0] for verb in VERBS),
+        *dict.fromkeys(verb.split()[0] for verb in VERBS),
         "data",
     ]
     assert "..." not in shown.stdout.partition("Commands:")[2]

@@ -2,7 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tltrain.taxonomy import CallError, Diagnosis, diagnose, diagnose_schema, diagnose_turn, json_equal
+from tltrain.taxonomy import (
+    CallError,
+    Diagnosis,
+    OneOf,
+    diagnose,
+    diagnose_calls,
+    diagnose_schema,
+    diagnose_turn,
+    json_equal,
+)
 from tltrain.types import AnyCall, Json, MalformedCall, Tool, ToolCall
 
 SEARCH = Tool(
@@ -196,3 +205,63 @@ def test_each_stage_implies_the_one_before(prediction: ToolCall | None, gold: To
     if diagnosis.content_filled and gold is not None:
         assert isinstance(prediction, ToolCall)
         assert json_equal(prediction.arguments, gold.arguments)
+
+
+class Folded:
+    def same_value(self, tool: str, parameter: str, given: Json, wanted: Json) -> bool:
+        return (tool, parameter) == ("search", "query") and str(given).lower() == str(wanted).lower()
+
+
+def test_a_comparison_says_when_values_are_the_same():
+    assert diagnose(search(query="X", limit=1), TOOLS, GOLD, Folded()).label == "all_right"
+    assert diagnose(search(query="y", limit=1), TOOLS, GOLD, Folded()).differing == ("query",)
+    assert diagnose(search(query="x", limit="1"), TOOLS, GOLD, Folded()).differing == ("limit",)
+    assert diagnose_turn([search(query="X", limit=1)], TOOLS, GOLD, Folded()) == Diagnosis()
+
+
+def test_of_alternatives_the_nearest_counts():
+    gold = OneOf((GOLD, search(query="x"), ToolCall(name="finish", arguments={"answer": "x"})))
+    assert diagnose(search(query="x"), TOOLS, gold).label == "all_right"
+    assert diagnose(search(query="y"), TOOLS, gold) == Diagnosis(errors=(CallError.CONTENT,), differing=("query",))
+    assert diagnose(ToolCall(name="finish", arguments={}), TOOLS, gold).label == "param_missing"
+    assert diagnose(None, TOOLS, gold).label == "missing_call"
+    assert diagnose_turn([GOLD, GOLD], TOOLS, gold).label == "unwanted_call"
+
+
+@pytest.mark.parametrize(
+    ("calls", "labels"),
+    [
+        ([search(query="a"), search(query="b")], ["all_right", "all_right"]),
+        ([search(query="b"), search(query="a")], ["all_right", "all_right"]),
+        ([search(query="c"), search(query="a")], ["all_right", "content_mismatch"]),
+        ([search(query="b")], ["missing_call", "all_right"]),
+        ([], ["missing_call", "missing_call"]),
+        ([search(query="b"), BROKEN], ["format_error", "all_right"]),
+        ([search(query="a"), search(query="a")], ["all_right", "content_mismatch"]),
+        ([search(query="a"), search(query="b"), BROKEN], ["unwanted_call"]),
+    ],
+)
+def test_several_right_calls_are_matched_whatever_their_order(calls: list[AnyCall], labels: list[str]):
+    turn = diagnose_calls(calls, TOOLS, [search(query="a"), search(query="b")])
+    assert [part.label for part in turn.parts] == labels
+
+
+def test_matching_keeps_as_many_calls_right_as_it_can():
+    # The first call is near both, the second only right for the first gold.
+    golds = [search(query="a"), search(query="b", limit=1)]
+    turn = diagnose_calls([search(query="a", limit=1), search(query="a")], TOOLS, golds)
+    assert [part.label for part in turn.parts] == ["all_right", "content_mismatch"]
+    assert turn.label == "content_mismatch"
+    assert diagnose_calls([BROKEN], TOOLS, golds).label == "format_error+missing_call"
+
+
+def test_no_right_call_in_a_turn():
+    assert diagnose_calls([], TOOLS, []).label == "all_right"
+    assert diagnose_calls([GOLD], TOOLS, []).label == "unwanted_call"
+    assert diagnose_calls([GOLD], TOOLS, [GOLD]).parts == (Diagnosis(),)
+
+
+def test_two_calls_that_are_near_do_not_outweigh_one_that_is_right():
+    golds = [OneOf((search(query="a"), ToolCall(name="finish", arguments={"answer": "a"}))), search(query="b")]
+    turn = diagnose_calls([search(query="a"), ToolCall(name="finish", arguments={"answer": "b"})], TOOLS, golds)
+    assert [part.label for part in turn.parts] == ["all_right", "wrong_tool"]

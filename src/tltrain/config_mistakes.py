@@ -65,6 +65,16 @@ def suggest(name: str, names: Iterable[str]) -> str:
     return f"known are {', '.join(known for known in names if '.' not in known) or 'none'}"
 
 
+def nearest_of(name: str, names: Iterable[str]) -> str:
+    """The names most like a wrong one as a whole, or the first few."""
+    names = list(names)
+    near = difflib.get_close_matches(name, names, n=2, cutoff=0.6)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    more = ", ..." if len(names) > _MAX_SHOWN else ""
+    return f"known are {', '.join(names[:_MAX_SHOWN]) or 'none'}{more}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Place:
     """Where in a tree of config classes a mistake lies."""
@@ -81,6 +91,7 @@ def _find(kind: Any, location: Sequence[str | int]) -> _Place:
     names: tuple[str, ...] = ()
     default: Any = PydanticUndefined
     candidates = section_classes(kind)
+    is_key = False
     for part in location:
         if isinstance(part, str) and part.startswith("("):
             continue  # the tag of a form that a value may have, such as `(word)`
@@ -89,8 +100,10 @@ def _find(kind: Any, location: Sequence[str | int]) -> _Place:
             candidates = tagged
             continue
         path.append(part)
-        if isinstance(part, int):
+        if isinstance(part, int) or is_key:
+            is_key = False
             continue
+        is_key = any(get_origin(_field_types(one).get(part)) is dict for one in candidates)
         names = tuple(name for one in candidates for name in _field_types(one))
         names += tuple(name for one in candidates for name in _nested_names(one))
         default = next((_default_of(one, part) for one in candidates if part in _field_types(one)), PydanticUndefined)

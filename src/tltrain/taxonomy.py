@@ -3,7 +3,9 @@
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol, TypeAlias
 
+from tltrain.matching import cheapest_pairs
 from tltrain.types import AnyCall, Json, MalformedCall, Tool, ToolCall
 
 
@@ -90,7 +92,49 @@ class Diagnosis:
         return "+".join(self.errors) or "all_right"
 
 
-def diagnose(prediction: AnyCall | None, tools: Sequence[Tool], gold: ToolCall | None) -> Diagnosis:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TurnDiagnosis:
+    """What is wrong with all calls of one turn."""
+
+    parts: tuple[Diagnosis, ...]
+    """One for each right call, in their order; a single one where at most one call is right, or there is a call too
+    many."""
+
+    @property
+    def errors(self) -> tuple[CallError, ...]:
+        """In the order of `CallError`, each once."""
+        found = {error for part in self.parts for error in part.errors}
+        return tuple(error for error in CallError if error in found)
+
+    @property
+    def label(self) -> str:
+        """`all_right`, or the errors joined with `+`."""
+        return Diagnosis(errors=self.errors).label
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Calls of which any is right; at least one."""
+
+    calls: tuple[ToolCall, ...]
+
+
+RightCall: TypeAlias = ToolCall | OneOf
+
+
+class Comparison(Protocol):
+    """Says when two values of a parameter count as the same; `rewards.compare` has one that can be configured."""
+
+    def same_value(self, tool: str, parameter: str, given: Json, wanted: Json) -> bool:
+        """Whether a given value is as good as the right one; every value is as good as itself."""
+
+
+def diagnose(
+    prediction: AnyCall | None,
+    tools: Sequence[Tool],
+    gold: RightCall | None,
+    comparison: Comparison | None = None,
+) -> Diagnosis:
     """Compare a predicted call with the right one.
 
     The first rule that holds decides: missing or unwanted call, format, tool hallucination, wrong tool, parameter
@@ -100,8 +144,11 @@ def diagnose(prediction: AnyCall | None, tools: Sequence[Tool], gold: ToolCall |
     Args:
         prediction: None is a reply without a call.
         tools: what was on offer; tools of one name count as one that has the parameters of all.
-        gold: None says that no call is right.
+        gold: None says that no call is right; of alternatives, the one that the prediction comes nearest to counts.
+        comparison: when values are the same; None: when they are equal as JSON.
     """
+    if isinstance(gold, OneOf):
+        return min((diagnose(prediction, tools, call, comparison) for call in gold.calls), key=_distance)
     if prediction is None:
         return Diagnosis() if gold is None else Diagnosis(errors=(CallError.MISSING_CALL,))
     if gold is None:
@@ -111,10 +158,15 @@ def diagnose(prediction: AnyCall | None, tools: Sequence[Tool], gold: ToolCall |
     if prediction.name != gold.name:
         is_offered = any(tool.name == prediction.name for tool in tools)
         return Diagnosis(errors=(CallError.WRONG_TOOL if is_offered else CallError.TOOL_HALLUCINATION,))
-    return _compare_arguments(prediction, gold, _known_parameters(gold.name, tools))
+    return _compare_arguments(prediction, gold, _known_parameters(gold.name, tools), comparison)
 
 
-def diagnose_turn(calls: Sequence[AnyCall], tools: Sequence[Tool], gold: ToolCall | None) -> Diagnosis:
+def diagnose_turn(
+    calls: Sequence[AnyCall],
+    tools: Sequence[Tool],
+    gold: RightCall | None,
+    comparison: Comparison | None = None,
+) -> Diagnosis:
     """Compare all calls of one turn, readable or not, with the one call that is right.
 
     No call where one is right is a missing call, more than one an unwanted call, whatever they are; one call is
@@ -122,7 +174,37 @@ def diagnose_turn(calls: Sequence[AnyCall], tools: Sequence[Tool], gold: ToolCal
     """
     if len(calls) > 1:
         return Diagnosis(errors=(CallError.UNWANTED_CALL,))
-    return diagnose(calls[0] if calls else None, tools, gold)
+    return diagnose(calls[0] if calls else None, tools, gold, comparison)
+
+
+def diagnose_calls(
+    calls: Sequence[AnyCall],
+    tools: Sequence[Tool],
+    golds: Sequence[RightCall],
+    comparison: Comparison | None = None,
+) -> TurnDiagnosis:
+    """Compare all calls of one turn with all calls that are right there, whatever their order.
+
+    More calls than are right are an unwanted call, whatever they are. Otherwise each call is paired with a right one so
+    that as many as possible are all right, and the rest comes as near as possible; a right call without a partner is
+    missing.
+
+    Args:
+        calls: of the turn, readable or not.
+        tools: as `diagnose`.
+        golds: the right calls; none says that no call is right.
+        comparison: as `diagnose`.
+    """
+    if len(golds) <= 1:
+        return TurnDiagnosis(parts=(diagnose_turn(calls, tools, golds[0] if golds else None, comparison),))
+    if len(calls) > len(golds):
+        return TurnDiagnosis(parts=(Diagnosis(errors=(CallError.UNWANTED_CALL,)),))
+    found = [[diagnose(call, tools, gold, comparison) for gold in golds] for call in calls]
+    partners = cheapest_pairs([[_distance(diagnosis) for diagnosis in row] for row in found])
+    parts = [Diagnosis(errors=(CallError.MISSING_CALL,))] * len(golds)
+    for number, partner in enumerate(partners):
+        parts[partner] = found[number][partner]
+    return TurnDiagnosis(parts=tuple(parts))
 
 
 def diagnose_schema(call: AnyCall, tools: Sequence[Tool]) -> Diagnosis:
@@ -166,14 +248,39 @@ def _known_parameters(name: str, tools: Sequence[Tool]) -> dict[str, None]:
     return {key: None for tool in tools if tool.name == name for key in (*tool.properties, *sorted(tool.required))}
 
 
-def _compare_arguments(prediction: ToolCall, gold: ToolCall, known: Container[str]) -> Diagnosis:
+_MAX_NAMES = 1000
+"""Names at fault that are told apart."""
+
+
+def _distance(diagnosis: Diagnosis) -> int:
+    """How far a call is from the right one: by stage, then by kinds of parameter error, then by names at fault.
+
+    Two calls with an error are farther than one, whatever the errors, so that the cheapest pairs hold the most right
+    calls.
+    """
+    if not diagnosis.errors:
+        return 0
+    first = diagnosis.errors[0]
+    stage = 1 if first is CallError.CONTENT else 1 + len(diagnosis.errors) if first in PARAMETER_ERRORS else 5
+    stage += first in (CallError.TOOL_HALLUCINATION, CallError.FORMAT, CallError.MISSING_CALL, CallError.UNWANTED_CALL)
+    names = (diagnosis.hallucinated, diagnosis.redundant, diagnosis.missing, diagnosis.differing)
+    return (10 + stage) * _MAX_NAMES + min(sum(map(len, names)), _MAX_NAMES - 1)
+
+
+def _compare_arguments(
+    prediction: ToolCall, gold: ToolCall, known: Container[str], comparison: Comparison | None
+) -> Diagnosis:
     given, wanted = prediction.arguments, gold.arguments
+    differing = [name for name in given if name in wanted and not json_equal(given[name], wanted[name])]
+    if comparison is not None:
+        same = comparison.same_value
+        differing = [name for name in differing if not same(gold.name, name, given[name], wanted[name])]
     extra = [name for name in given if name not in wanted]
     return _parameter_diagnosis(
         hallucinated=[name for name in extra if name not in known],
         redundant=[name for name in extra if name in known],
         missing=[name for name in wanted if name not in given],
-        differing=[name for name in given if name in wanted and not json_equal(given[name], wanted[name])],
+        differing=differing,
     )
 
 

@@ -4,8 +4,10 @@ from pathlib import Path
 import pytest
 
 from shared import data_file
+from tltrain.cli import main
 from tltrain.errors import DataError, UsageError
 from tltrain.rewards import RewardTable
+from tltrain.rewards.compare import CompareConfig
 from tltrain.rewards.score_file import score_file, summarize
 from tltrain.types import Json
 
@@ -144,3 +146,26 @@ def test_the_table_and_the_syntax_are_used(tmp_path: Path):
         next(score_file(path, "pythn"))
     with pytest.raises(DataError, match="no such file"):
         next(score_file(tmp_path / "absent.jsonl"))
+
+
+def test_alternatives_and_several_right_calls(tmp_path: Path):
+    either, both = {"any_of": ["f(a=1)", "g()"]}, ["f(a=1)", "f(a=2)"]
+    results = score(
+        tmp_path,
+        row("g()", either),
+        row("f(a=2)", either),
+        row("f(a=2)\nf(a=1)", both),
+        row("f(a=1)", both),
+        row("f(a=1)\nf(a=3)", both),
+        row("f(a=1)\nf(a=2)\ng()", both),
+        row("Sure.\nf(a=1)\nf(a=2)", both),
+    )
+    assert [result["reward"] for result in results] == [1, -0.25, 1, -0.5, (1 - 0.25) / 2, -2, -2]
+    assert results[3]["breakdown"] == {"all_right": 0.5, "missing_call": -1}
+
+
+def test_values_are_compared_as_asked(tmp_path: Path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row("f(a='X ')", "f(a='x')")))
+    assert next(score_file(path, compare=CompareConfig(text="folded")))["reward"] == 1
+    assert main(["reward", "score", str(path), "--set", "compare.text=folded", "--set", "reward.right=3"]) == 0

@@ -3,6 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from tltrain.rewards.compare import CompareConfig
 from tltrain.rewards.rules import RewardTable
 from tltrain.rl.prompts import Prompt
 from tltrain.rl.rollouts import completion_text
@@ -52,6 +53,11 @@ def test_rewards_of_the_paper(completion, value, label):
 def test_the_table_counts():
     score = Scorer(get_syntax("python"), RewardTable(content=-1)).score(PROMPT, "get_user(name='Bob')")
     assert score.value == -1
+
+
+def test_the_comparison_counts():
+    scorer = Scorer(get_syntax("python"), compare=CompareConfig(text="folded"))
+    assert scorer.score(PROMPT, "get_user(name='ANA ')").value == 1
 
 
 def test_a_function_of_ones_own_gives_the_reward_and_the_rules_the_label():

@@ -18,6 +18,7 @@ from tltrain.cli import (
     file_verbs,
     inspect_verbs,
     measuring_verbs,
+    reward_verbs,
     run_verbs,
     training_verbs,
 )
@@ -37,6 +38,10 @@ _EXAMPLES: tuple[tuple[str, Callable[..., None] | typer.Typer, str], ...] = (
     ("run", run_verbs.run, "tltrain run my_recipe.yaml --out runs/mine --set sft.num_epochs=2"),
     ("demo", run_verbs.demo, "tltrain demo --out runs/demo"),
     ("key-tokens", file_verbs.key_tokens, "tltrain key-tokens calls.jsonl --json"),
+)
+_REWARD_EXAMPLES: tuple[tuple[str, Callable[..., None], str], ...] = (
+    ("score", file_verbs.score, "tltrain reward score calls.jsonl --json"),
+    ("audit", reward_verbs.audit, "tltrain reward audit data/train.jsonl"),
 )
 _DATA_EXAMPLES: tuple[tuple[str, Callable[..., None], str], ...] = (
     ("mix", corpus_verbs.mix, "tltrain data mix my_recipe.yaml --out data"),
@@ -61,13 +66,14 @@ def _build() -> typer.Typer:
             app.add_typer(verb, name=name)
         else:
             app.command(name, epilog=f"Example: {example}")(verb)
-    reward = _group("Rewards for plain files.")
-    reward.command("score", epilog="Example: tltrain reward score calls.jsonl --json")(file_verbs.score)
-    app.add_typer(reward, name="reward")
-    data = _group("Files of trajectories: mix them, check them against test sets.")
-    for name, verb, example in _DATA_EXAMPLES:
-        data.command(name, epilog=f"Example: {example}")(verb)
-    app.add_typer(data, name="data")
+    for group, text, verbs in (
+        ("reward", "Rewards: score plain files, audit the reward on your data.", _REWARD_EXAMPLES),
+        ("data", "Files of trajectories: mix them, check them against test sets.", _DATA_EXAMPLES),
+    ):
+        typed = _group(text)
+        for name, verb, example in verbs:
+            typed.command(name, epilog=f"Example: {example}")(verb)
+        app.add_typer(typed, name=group)
     return app
 
 

@@ -5,22 +5,29 @@ from typing import Annotated
 
 import typer
 
-from tltrain.cli.options import AsJson
+from tltrain.cli.options import AsJson, ConfigFile, Settings
 from tltrain.cli.rows import print_rows
 
 
 def score(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines of {id, tools, gold, pred}.")],
     syntax: Annotated[str, typer.Option(help="How the calls are written: python or hermes.")] = "python",
+    config: ConfigFile = None,
+    settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Score predicted calls, with the kind of each error.
 
-    tools is a list of {name, parameters}, gold and pred are calls as text; gold null: no call is right.
+    tools is a list of {name, parameters}, gold and pred are calls as text; gold null: no call is right. gold may also
+    be {"any_of": [calls]}, or a list of calls that are all right. --set takes reward.FIELD and compare.FIELD.
     """
+    from tltrain.config import load_config
+    from tltrain.rewards.judge import RewardRules
     from tltrain.rewards.score_file import score_file
 
-    print_rows(score_file(file, syntax), ("id", "reward", "kind"), count_by="kind", mean_of="reward", as_json=as_json)
+    rules = load_config(RewardRules, file=config, settings=settings or ())
+    results = score_file(file, syntax, rules.reward, rules.compare)
+    print_rows(results, ("id", "reward", "kind"), count_by="kind", mean_of="reward", as_json=as_json)
 
 
 def key_tokens(

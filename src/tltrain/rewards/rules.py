@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from tltrain.errors import UsageError
-from tltrain.taxonomy import PARAMETER_ERRORS, CallError, Diagnosis
+from tltrain.taxonomy import PARAMETER_ERRORS, CallError, Diagnosis, TurnDiagnosis
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,13 +69,13 @@ PAPER_TABLE = RewardTable()
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reward:
-    """The reward of one call, and where it comes from."""
+    """The reward of one call or turn, and where it comes from."""
 
     total: float
     """In [table.lowest, table.right]."""
     parts: Mapping[str, float]
     """By error, or by `all_right`; they add up to the total."""
-    diagnosis: Diagnosis
+    diagnosis: Diagnosis | TurnDiagnosis
 
 
 def reward(diagnosis: Diagnosis, table: RewardTable = PAPER_TABLE) -> Reward:
@@ -84,3 +84,13 @@ def reward(diagnosis: Diagnosis, table: RewardTable = PAPER_TABLE) -> Reward:
     parts = {error.value: table.value_of(error) for error in diagnosis.errors} or {diagnosis.label: table.right}
     # fsum rounds once: -0.1 - 0.2 - 0.3 is -0.6, and not -0.6000000000000001.
     return Reward(total=math.fsum(parts.values()), parts=parts, diagnosis=diagnosis)
+
+
+def reward_turn(turn: TurnDiagnosis, table: RewardTable = PAPER_TABLE) -> Reward:
+    """The reward of all calls of a turn: the mean over the right ones, where a missing call is worth `format`."""
+    if len(turn.parts) == 1:
+        return reward(turn.parts[0], table)
+    found = [reward(part, table) for part in turn.parts]
+    names = dict.fromkeys(name for one in found for name in one.parts)
+    parts = {name: math.fsum(one.parts.get(name, 0.0) for one in found) / len(found) for name in names}
+    return Reward(total=math.fsum(one.total for one in found) / len(found), parts=parts, diagnosis=turn)

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,23 +10,28 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from tltrain.errors import DataError
 from tltrain.files import read_json_lines
-from tltrain.rewards.rules import PAPER_TABLE, RewardTable, reward
+from tltrain.rewards.compare import CompareConfig
+from tltrain.rewards.gold import read_golds
+from tltrain.rewards.rules import PAPER_TABLE, RewardTable, reward_turn
 from tltrain.syntax import CallSyntax, get_syntax, parse_single
-from tltrain.taxonomy import diagnose
-from tltrain.types import AnyCall, Json, MalformedCall, Tool, ToolCall
+from tltrain.taxonomy import RightCall, diagnose_calls
+from tltrain.types import AnyCall, Json, MalformedCall, Tool
 
 
-def score_file(path: Path, syntax: str = "python", table: RewardTable = PAPER_TABLE) -> Iterator[dict[str, Json]]:
+def score_file(
+    path: Path, syntax: str = "python", table: RewardTable = PAPER_TABLE, compare: CompareConfig | None = None
+) -> Iterator[dict[str, Json]]:
     """Score each row {id, tools, gold, pred} of a JSON Lines file.
 
     `tools` is a list of {name, params}, where `params` (or `parameters`) is a list of names or a JSON Schema; OpenAI's
-    {"type": "function", "function": ...} is read as well. `pred` must be one call and nothing else; `gold` is a call,
-    or null where no call is right.
+    {"type": "function", "function": ...} is read as well. `pred` must be calls and nothing else, one unless
+    several are right; `gold` is a call, or null where no call is right, or what else `read_golds` reads.
 
     Args:
         path: the file.
         syntax: how `gold` and `pred` are written.
         table: what each error is worth.
+        compare: when values are the same; None: when they are equal as JSON.
 
     Yields:
         {id, reward, kind, breakdown}, or {id, line, error} for a row that cannot be scored. A row without an id is
@@ -41,13 +46,18 @@ def score_file(path: Path, syntax: str = "python", table: RewardTable = PAPER_TA
         try:
             if isinstance(row, DataError):
                 raise row
-            yield {"id": _identify(row, line), **score_row(row, reader, table)}
+            yield {"id": _identify(row, line), **score_row(row, reader, table, compare)}
         except DataError as error:
             identity = line if isinstance(row, DataError) else _identify(row, line)
             yield {"id": identity, "line": line, "error": str(error)}
 
 
-def score_row(row: Mapping[str, Json], syntax: CallSyntax, table: RewardTable = PAPER_TABLE) -> dict[str, Json]:
+def score_row(
+    row: Mapping[str, Json],
+    syntax: CallSyntax,
+    table: RewardTable = PAPER_TABLE,
+    compare: CompareConfig | None = None,
+) -> dict[str, Json]:
     """Score one row; see `score_file`.
 
     Raises:
@@ -60,8 +70,9 @@ def score_row(row: Mapping[str, Json], syntax: CallSyntax, table: RewardTable = 
         field = ".".join(str(part) for part in first["loc"])
         raise DataError(f"{field}: {first['msg']}; a row needs tools, gold and pred") from None
     tools = [entry.to_tool() for entry in checked.tools]
-    gold = None if checked.gold is None else _read_gold(checked.gold, syntax, tools)
-    result = reward(diagnose(_read_prediction(checked.pred, gold, syntax, tools), tools, gold), table)
+    golds = read_golds(checked.gold, syntax, tools)
+    turn = diagnose_calls(_read_prediction(checked.pred, golds, syntax, tools), tools, golds, compare)
+    result = reward_turn(turn, table)
     return {"reward": result.total, "kind": result.diagnosis.label, "breakdown": dict(result.parts)}
 
 
@@ -113,7 +124,7 @@ class _Row(BaseModel):
     model_config = ConfigDict(strict=True)
 
     tools: list[_ToolEntry]
-    gold: str | None
+    gold: Any
     pred: str
 
 
@@ -121,14 +132,10 @@ def _identify(row: Mapping[str, Json], line: int) -> Json:
     return row["id"] if row.get("id") is not None else line
 
 
-def _read_gold(text: str, syntax: CallSyntax, tools: list[Tool]) -> ToolCall:
-    gold = parse_single(syntax, text, tools=tools)
-    if isinstance(gold, MalformedCall):
-        raise DataError(f"gold: not one {syntax.name} call: {gold.reason}; correct it, or write null for no call")
-    return gold
-
-
-def _read_prediction(text: str, gold: ToolCall | None, syntax: CallSyntax, tools: list[Tool]) -> AnyCall | None:
-    if gold is None and not syntax.parse(text, tools=tools).calls:
-        return None
-    return parse_single(syntax, text, tools=tools)
+def _read_prediction(text: str, golds: Sequence[RightCall], syntax: CallSyntax, tools: list[Tool]) -> Sequence[AnyCall]:
+    if len(golds) == 1:
+        return [parse_single(syntax, text, tools=tools)]
+    parsed = syntax.parse(text, tools=tools)
+    if golds and parsed.text:
+        return [MalformedCall(raw=text, reason="there is text beside the calls")]
+    return parsed.calls

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tltrain.audit.policy import Block
 from tltrain.engine.settings import LoraConfig, OptimizerConfig, Precision
+from tltrain.rewards.compare import CompareConfig
 from tltrain.rewards.rules import RewardTable
 
 CriticKind = Literal["head", "separate"]
@@ -59,6 +60,11 @@ class PpoConfig(BaseModel):
     # rewards
     reward: RewardTable = RewardTable()
     """Default: the paper's table."""
+    compare: CompareConfig = CompareConfig()
+    """When values are the same. Default: when they are equal as JSON; the paper compares texts."""
+    bad_gold: Literal["refuse", "drop"] = "refuse"
+    """What becomes of prompts whose right call cannot earn `reward.right`, which is checked before training: the stage
+    refuses to start and names them, or drops them into quarantine.jsonl."""
     reward_clip: float | None = Field(default=5.0, gt=0)
     """The reward of a completion is clipped to plus and minus this; None: not at all. Default: the paper."""
     kl_coef: float = Field(default=0.4, ge=0)

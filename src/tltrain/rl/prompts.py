@@ -68,7 +68,7 @@ def make_prompts(
     candidates = [
         (trajectory, step)
         for trajectory in trajectories
-        for step in _right_calls(
+        for step in right_calls(
             trajectory, blocked.get(trajectory.id, frozenset()) | masked_calls(trajectory), left_out
         )
     ]
@@ -105,7 +105,8 @@ def split_heldout(prompts: Sequence[Prompt], share: float, seed: int) -> tuple[l
     return train, [prompt for prompt in prompts if prompt.trajectory in chosen]
 
 
-def _right_calls(trajectory: Trajectory, blocked: frozenset[int], left_out: Counter[str]) -> Iterator[CallStep]:
+def right_calls(trajectory: Trajectory, blocked: frozenset[int], left_out: Counter[str]) -> Iterator[CallStep]:
+    """The calls that can serve as the one right answer; why others cannot is counted in `left_out`."""
     for step in iterate_calls(trajectory):
         if step.number in blocked:
             left_out["blocked"] += 1
@@ -120,7 +121,7 @@ def _right_calls(trajectory: Trajectory, blocked: frozenset[int], left_out: Coun
 def _make_prompt(
     trajectory: Trajectory, step: CallStep, tokenizer: Any, syntax: CallSyntax, *, toolset: int, max_length: int
 ) -> Prompt | DataError:
-    assert isinstance(step.call, ToolCall), "chosen by _right_calls"
+    assert isinstance(step.call, ToolCall), "chosen by right_calls"
     messages = trajectory.messages[: step.message]
     identity = _id_of(trajectory, step)
     try:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tltrain.rewards.compare import CompareConfig
 from tltrain.rewards.rules import PAPER_TABLE, RewardTable, reward
 from tltrain.rl.prompts import Prompt
 from tltrain.syntax import CallSyntax
@@ -57,16 +58,18 @@ class Scorer:
         syntax: how calls are written.
         table: what each error is worth.
         function: gives the reward in place of the table; the diagnosis is still made, for the error mix.
+        compare: when values are the same; equal as JSON by default.
     """
 
     syntax: CallSyntax
     table: RewardTable = PAPER_TABLE
     function: RewardFunction | None = None
+    compare: CompareConfig = CompareConfig()  # noqa: RUF009 - frozen
 
     def score(self, prompt: Prompt, completion: str) -> Score | Unscored:
         """Judge the completion of a prompt; exactly one call is right, with or without text beside it."""
         calls = self.syntax.parse(completion, tools=prompt.tools).calls
-        diagnosis = diagnose_turn(calls, prompt.tools, prompt.gold)
+        diagnosis = diagnose_turn(calls, prompt.tools, prompt.gold, self.compare)
         if self.function is None:
             by_rules = reward(diagnosis, self.table)
             return Score(value=by_rules.total, diagnosis=diagnosis, parts=by_rules.parts)

@@ -5,7 +5,7 @@ import shutil
 import time
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -20,6 +20,8 @@ from tltrain.errors import DataError, TltrainError
 from tltrain.files import JsonLinesWriter, read_json_lines
 from tltrain.formats.read import read_trajectories
 from tltrain.render.template import ensure_tool_template
+from tltrain.rewards.compare import check_parameters
+from tltrain.rewards.judge import RewardRules
 from tltrain.rl.actor import Actor
 from tltrain.rl.batches import count_updates, plan_minibatches, plan_steps
 from tltrain.rl.best import BestWeights
@@ -29,6 +31,7 @@ from tltrain.rl.experience import Experience, gain_experience
 from tltrain.rl.losses import explained_variance
 from tltrain.rl.masking import masked_mean
 from tltrain.rl.prompts import Prompt, PromptSet, make_prompts, split_heldout
+from tltrain.rl.reward_audit import check_gold
 from tltrain.rl.rollouts import Drawn, Rollout, draw_rollouts, measure_heldout
 from tltrain.rl.scoring import RewardFunction, Scorer, function_name
 from tltrain.rl.update import Updater
@@ -90,9 +93,11 @@ def ppo(
         progress: told how far it is.
 
     Raises:
-        DataError: no prompt is left, or too few to hold any out where `config.keep` needs that.
+        DataError: no prompt is left, or too few to hold any out where `config.keep` needs that, or a right call cannot
+            earn the highest reward and `config.bad_gold` says to refuse.
         ModelError: the model cannot be loaded.
-        UsageError: the folder is in use, or was begun with other settings.
+        UsageError: the folder is in use, or was begun with other settings, or `config.compare` names a parameter that
+            no tool of the data has.
         TltrainError: a loss or gradient ceased to be finite, or the reward function judges nothing; the last
             checkpoint is good.
     """
@@ -107,7 +112,8 @@ def ppo(
     if stage.is_done:
         return _result(out, stage.result)
     loaded = load_model(model)
-    scorer = Scorer(get_syntax(ensure_tool_template(loaded.tokenizer)), config.reward, reward)
+    syntax = get_syntax(ensure_tool_template(loaded.tokenizer))
+    scorer = Scorer(syntax, config.reward, reward, config.compare)
     found, num_bad_rows = _prepare(config, loaded, scorer, data=data, verdicts=verdicts, out=out)
     train, heldout = split_heldout(found.prompts, config.heldout_share, config.seed)
     if config.keep == "best" and not heldout:
@@ -141,6 +147,7 @@ def _prepare(
     """Read, block and make prompts; what cannot be used goes to the quarantine file."""
     quarantine = out / "quarantine.jsonl"
     read = read_trajectories(data, quarantine=quarantine)
+    check_parameters(config.compare, (tool for trajectory in read.trajectories for tool in trajectory.tools))
     judged = read_verdicts(verdicts) if verdicts else audit_trajectories(read.trajectories)
     found = make_prompts(
         read.trajectories,
@@ -151,6 +158,7 @@ def _prepare(
         max_prompts=config.max_prompts,
         seed=config.seed,
     )
+    found = _check_rewards(config, found, scorer)
     if found.set_aside:
         with JsonLinesWriter(quarantine) as writer:
             for identity, reason in found.set_aside.items():
@@ -163,6 +171,22 @@ def _prepare(
             "audit it with a more lenient policy, or use other data"
         )
     return found, read.num_bad
+
+
+def _check_rewards(config: PpoConfig, found: PromptSet, scorer: Scorer) -> PromptSet:
+    """Refuse to start, or set prompts aside, where right calls cannot earn the most.
+
+    What a function of one's own gives is not checked.
+    """
+    if scorer.function is not None:
+        return found
+    rules = RewardRules(reward=config.reward, compare=config.compare)
+    bad = check_gold(found.prompts, scorer.syntax, rules, refuse=config.bad_gold == "refuse")
+    return replace(
+        found,
+        prompts=tuple(prompt for prompt in found.prompts if prompt.id not in bad),
+        set_aside={**found.set_aside, **bad},
+    )
 
 
 def _longest_prompt(config: PpoConfig, model: Any) -> int:
