@@ -10,7 +10,7 @@ from tltrain.audit.run import audit_trajectories, blocked_calls, read_verdicts
 from tltrain.errors import DataError
 from tltrain.files import JsonLinesWriter
 from tltrain.formats.read import read_trajectories
-from tltrain.render.conversation import render
+from tltrain.render.conversation import render_pieces
 from tltrain.render.rendered import RenderedTrajectory
 from tltrain.render.template import ensure_tool_template
 from tltrain.render.tokens_view import token_rows
@@ -93,7 +93,7 @@ class _Renderer:
         blocked = blocked_calls(verdicts, policy=config.block)
         for trajectory in trajectories:
             try:
-                rendered = render(
+                pieces = render_pieces(
                     trajectory,
                     self._tokenizer,
                     self._syntax,
@@ -106,9 +106,10 @@ class _Renderer:
                 with JsonLinesWriter(self._quarantine) as writer:
                     writer.write({"file": str(file), "id": trajectory.id, "reason": str(error)})
                 continue
-            if not keeps_answers(trajectory.id, config.answer_share, config.seed):
-                rendered = calls_alone(rendered)
-            yield Sample(rendered, self._keys.setdefault(repr(trajectory.tools), len(self._keys)))
+            is_kept = keeps_answers(trajectory.id, config.answer_share, config.seed)
+            key = self._keys.setdefault(repr(trajectory.tools), len(self._keys))
+            for rendered in pieces:
+                yield Sample(rendered if is_kept else calls_alone(rendered), key)
 
 
 def _split(samples: Sequence[Sample], config: SftConfig) -> tuple[list[Sample], list[Sample]]:

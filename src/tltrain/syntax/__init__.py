@@ -78,7 +78,7 @@ def detect_syntax(chat_template: str | None) -> CallSyntax:
     """The syntax that a model's chat template writes calls in, told by its source.
 
     Python calls where it writes none that is known. A template that writes calls itself is better asked to, see
-    `tltrain.render.asking.asked_of`.
+    `tltrain.render.conventions`.
     """
     return SYNTAXES[next((name for mark, name in _MARKS.items() if mark in (chat_template or "")), "python")]
 
