@@ -2,8 +2,8 @@
 
 The messages are put into the template by the test's own hand. A turn is what the template adds to the prompt that
 stands before it; each token whose characters lie in a turn must be trained, all others must not. Sentinels, words that
-occur once, are then looked for in the decoded tokens. Key tokens are where the conversation with another tool's name in the
-call first differs, as token ids.
+occur once, are then looked for in the decoded tokens. Key tokens are where the conversation with another tool's name in
+the call first differs, as token ids.
 """
 
 import json

@@ -1,7 +1,9 @@
 import pytest
 from pydantic import ValidationError
 
-from tltrain.render.weights import KeyTokenWeighting
+from tltrain.render.rendered import RenderedCall, RenderedParameter
+from tltrain.render.tokens import TokenSpan
+from tltrain.render.weights import KeyTokenWeighting, argument_weights
 
 
 @pytest.mark.parametrize(
@@ -17,7 +19,21 @@ def test_off_weighs_all_tokens_alike():
     assert KeyTokenWeighting(variant="off").weight(num_key=1, num_nonkey=49) == 1.0
 
 
-@pytest.mark.parametrize("fields", [{"w_max": 0.5}, {"w_max": float("inf")}, {"variant": "on"}, {"wmax": 3}])
+@pytest.mark.parametrize(
+    ("num_nonkey", "num_values", "weight"),
+    [(18, 3, 7.5), (18, 0, 9.0), (3, 3, 1.0)],
+    ids=["fewer", "none", "at_least_1"],
+)
+def test_the_released_code_does_not_count_the_ends_of_values(num_nonkey, num_values, weight):
+    # (18 - 3) / 2 = 7.5, where the paper has 18 / 2 = 9.
+    weighting = KeyTokenWeighting(variant="released")
+    assert weighting.weight(num_key=2, num_nonkey=num_nonkey, num_values=num_values) == weight
+    assert KeyTokenWeighting().weight(num_key=2, num_nonkey=18, num_values=3) == 9.0
+
+
+@pytest.mark.parametrize(
+    "fields", [{"w_max": 0.5}, {"w_max": float("inf")}, {"variant": "on"}, {"wmax": 3}, {"value_weight": -1}]
+)
 def test_bad_settings_are_refused(fields):
     with pytest.raises(ValidationError):
         KeyTokenWeighting(**fields)

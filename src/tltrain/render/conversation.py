@@ -15,7 +15,7 @@ from tltrain.render.name_paths import NamePaths, written_name
 from tltrain.render.rendered import RenderedCall, RenderedParameter, RenderedTrajectory, RenderedTurn, TurnKind
 from tltrain.render.tokens import TokenizedText, TokenSpan, tokenize
 from tltrain.render.turns import RewrittenTurnError, TurnText, find_turns
-from tltrain.render.weights import KeyTokenWeighting
+from tltrain.render.weights import KeyTokenWeighting, argument_weights
 from tltrain.syntax import CallSpans, CallSyntax, Span
 from tltrain.types import MalformedCall, Message, Role, Tool, Trajectory, masked_calls
 
@@ -200,7 +200,8 @@ def _render(
         )
     _check_blocked(blocked, num_before + len(calls))
     carried = carried_factors(trajectory, tokens, turns, calls)
-    weights = [weight * factor for weight, factor in zip(_weigh_tokens(tokens, turns, calls), carried, strict=True)]
+    own = _weigh_tokens(tokens, turns, calls, weighting)
+    weights = [weight * factor for weight, factor in zip(own, carried, strict=True)]
     length = _kept_length(weights, turns, calls, max_length)
     return RenderedTrajectory(
         id=trajectory.id,
@@ -253,7 +254,7 @@ def _place_call(
         key_positions=key_positions,
         num_key=num_key,
         num_nonkey=num_nonkey,
-        weight=weighting.weight(num_key=num_key, num_nonkey=num_nonkey),
+        weight=weighting.weight(num_key=num_key, num_nonkey=num_nonkey, num_values=len(spans.parameters)),
         blocked=is_blocked,
         parameters=tuple(
             RenderedParameter(
@@ -278,12 +279,16 @@ def _check_blocked(blocked: frozenset[int], num_calls: int) -> None:
         )
 
 
-def _weigh_tokens(tokens: TokenizedText, turns: Sequence[RenderedTurn], calls: Sequence[RenderedCall]) -> list[float]:
+def _weigh_tokens(
+    tokens: TokenizedText, turns: Sequence[RenderedTurn], calls: Sequence[RenderedCall], weighting: KeyTokenWeighting
+) -> list[float]:
     weights = [0.0] * len(tokens.ids)
     for turn in turns:
         if turn.kind is not TurnKind.BLOCKED:
             weights[turn.start : turn.end] = [1.0] * (turn.end - turn.start)
     for call in calls:
+        for position, factor in argument_weights(call, weighting).items():
+            weights[position] *= factor
         for position in call.key_positions:
             weights[position] *= call.weight
     for call in calls:
