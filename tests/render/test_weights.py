@@ -37,3 +37,22 @@ def test_the_released_code_does_not_count_the_ends_of_values(num_nonkey, num_val
 def test_bad_settings_are_refused(fields):
     with pytest.raises(ValidationError):
         KeyTokenWeighting(**fields)
+
+
+def test_a_token_of_a_name_and_a_value_has_the_greater_weight_and_key_tokens_none():
+    # Token 2 holds the end of a name and the beginning of its value; token 0 is the name of the tool, 3 a key token.
+    parameter = RenderedParameter(name="n", key=TokenSpan(1, 3), value=TokenSpan(2, 4))
+    call = RenderedCall(
+        number=0,
+        span=TokenSpan(0, 4),
+        name=TokenSpan(0, 1),
+        key_positions=(0, 3),
+        num_key=2,
+        num_nonkey=2,
+        weight=1.0,
+        blocked=False,
+        parameters=(parameter,),
+    )
+    assert argument_weights(call, KeyTokenWeighting(parameter_weight=3, value_weight=0)) == {1: 3, 2: 3}
+    assert argument_weights(call, KeyTokenWeighting(parameter_weight=0, value_weight=2)) == {1: 0, 2: 2}
+    assert argument_weights(call, KeyTokenWeighting()) == {}
