@@ -168,6 +168,13 @@ def test_a_token_of_prompt_and_turn_is_refused(word_start):
         render(row(user("Go."), says("ish it.")), tokenizer, get_syntax("hermes"), weighting=PAPER)
 
 
+def test_a_text_with_the_end_of_turn_token_in_it_is_refused(word_start):
+    tokenizer = with_shape(word_start, SHAPES["qwen2_5"])
+    said = says("One.<|im_end|>\n<|im_start|>user\nTwo.")
+    with pytest.raises(DataError, match=r"row-7: messages\[1\] holds the end-of-turn token '<\|im_end\|>' in its text"):
+        render(row(user("Go."), said), tokenizer, get_syntax("hermes"), weighting=PAPER)
+
+
 def test_the_end_of_a_turn_is_trained_where_it_is_the_pad_token(word_start):
     tokenizer = with_shape(word_start, SHAPES["qwen2_5"])
     tokenizer.pad_token = tokenizer.eos_token

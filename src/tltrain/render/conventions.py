@@ -41,6 +41,7 @@ class Conventions:
 
 
 _KNOWN: WeakKeyDictionary[Any, dict[str, Conventions]] = WeakKeyDictionary()
+_SPECIALS: WeakKeyDictionary[Any, frozenset[str]] = WeakKeyDictionary()
 
 
 def conventions_of(tokenizer: Any) -> Conventions:
@@ -97,9 +98,11 @@ def _write_probe(tokenizer: Any, conventions: Conventions) -> list[str]:
 
 
 def special_texts(tokenizer: Any) -> frozenset[str]:
-    """The texts of the tokenizer's special tokens."""
-    added = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
-    return frozenset(text for text in [*tokenizer.all_special_tokens, *added] if text)
+    """The texts of the tokenizer's special tokens; remembered."""
+    if tokenizer not in _SPECIALS:
+        added = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+        _SPECIALS[tokenizer] = frozenset(text for text in [*tokenizer.all_special_tokens, *added] if text)
+    return _SPECIALS[tokenizer]
 
 
 def adapt(messages: Sequence[Mapping[str, Any]], conventions: Conventions) -> list[dict[str, Any]]:

@@ -223,6 +223,11 @@ def _without_end_of_turn(turn: TurnText, span: TokenSpan, tokens: TokenizedText,
             f"the chat template ends an assistant's turn with {tokens.text[turn.start : turn.end][-20:]!r}, which is "
             "no special token: a model trained on it would never stop; use a template that writes the end-of-turn token"
         )
+    if tokens.ids[last] in tokens.ids[span.start : last]:
+        raise DataError(
+            f"messages[{turn.message}] holds the end-of-turn token {tokens.token_text(last)!r} in its text: the model "
+            "would learn to stop there; remove it from the text"
+        )
     return Span(turn.start, tokens.starts[last])
 
 
