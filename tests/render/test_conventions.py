@@ -9,6 +9,7 @@ from tltrain.errors import DataError, ModelError
 from tltrain.render.conventions import Conventions, adapt, conventions_of
 from tltrain.render.conversation import NothingToTrainError, RenderedTrajectory, TurnKind, render, render_pieces
 from tltrain.render.template import ensure_tool_template
+from tltrain.render.turns import turn_end_ids
 from tltrain.render.weights import KeyTokenWeighting
 from tltrain.syntax import get_syntax
 from tltrain.types import Message, Role, Tool, ToolCall, Trajectory
@@ -166,6 +167,24 @@ def test_a_token_of_prompt_and_turn_is_refused(word_start):
     )
     with pytest.raises(DataError, match=r"row-7: the token .*holds the end of the prompt"):
         render(row(user("Go."), says("ish it.")), tokenizer, get_syntax("hermes"), weighting=PAPER)
+
+
+@pytest.mark.parametrize(
+    ("name", "ends"),
+    [
+        ("qwen3", {"<|im_end|>"}),
+        ("llama3_1", {"<|eot_id|>"}),
+        ("llama3_1_tag", {"<|eot_id|>", "<|eom_id|>"}),
+        ("gpt_oss", {"<|return|>", "<|call|>"}),
+        ("glm4", {"<|endoftext|>", "<|user|>", "<|observation|>"}),
+        ("gemma3", {"<eos>", "<end_of_turn>"}),
+    ],
+)
+def test_all_tokens_that_end_a_turn_are_known(word_start, name, ends):
+    tokenizer = with_shape(word_start, SHAPES[name])
+    if name == "gemma3":
+        tokenizer.eos_token = "<eos>"
+    assert set(tokenizer.convert_ids_to_tokens(turn_end_ids(tokenizer))) == ends
 
 
 def test_a_text_with_the_end_of_turn_token_in_it_is_refused(word_start):

@@ -1,9 +1,10 @@
 """Where the assistant's turns stand in a rendered conversation."""
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from tltrain.errors import DataError
 from tltrain.render.chat import ChatMessage, ChatTool, chat_text
@@ -13,6 +14,7 @@ _STAND_IN: ChatTool = {
     "type": "function",
     "function": {"name": "stand_in", "description": "", "parameters": {"type": "object", "properties": {}}},
 }
+_END_IDS: WeakKeyDictionary[Any, dict[str, frozenset[int]]] = WeakKeyDictionary()
 _EMPTY_BLOCK = re.compile(r"(?:\s|<[^<>]*>)*")
 """Tags with nothing in them, such as the empty thinking that some templates write into the last turn only."""
 
@@ -69,6 +71,36 @@ def find_turns(
     ):
         text += _next_mark(text, tokenizer, messages, tools, specials)
     return text, tuple(_with_mark(text, turn, specials) for turn in turns)
+
+
+def turn_end_ids(tokenizer: Any) -> frozenset[int]:
+    """Ids of the tokens after which the assistant has ended its turn: eos, and those that its chat template writes.
+
+    Found out by rendering a text and a call; Gemma ends turns with another token than eos, GLM-4 and gpt-oss with one
+    or the other by what the turn holds. Remembered.
+    """
+    ids: frozenset[int] = frozenset() if tokenizer.eos_token_id is None else frozenset([tokenizer.eos_token_id])
+    template = getattr(tokenizer, "chat_template", None)
+    if not template:
+        return ids
+    known = _END_IDS.setdefault(tokenizer, {})
+    key = str(template)
+    if key not in known:
+        known[key] = ids | frozenset(_written_end_ids(tokenizer))
+    return known[key]
+
+
+def _written_end_ids(tokenizer: Any) -> Iterator[int]:
+    call = {"type": "function", "function": {"name": "stand_in", "arguments": {}}}
+    for fields in ({"content": "x"}, {"content": "", "tool_calls": [call]}):
+        messages: list[ChatMessage] = [{"role": "user", "content": "x"}, {"role": "assistant", **fields}]
+        try:
+            text, turns = find_turns(tokenizer, messages, [_STAND_IN])
+        except DataError:
+            continue
+        ending = _special_at(text, turns[-1].end, special_texts(tokenizer), before=True)
+        if ending is not None:
+            yield tokenizer.convert_tokens_to_ids(ending)
 
 
 def _find_turns(
