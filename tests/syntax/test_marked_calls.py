@@ -75,6 +75,11 @@ def test_other_ways_to_write_a_call_are_read(name: str, text: str):
     assert get_syntax(name).looks_complete(text)
 
 
+def test_behind_the_mark_of_glm_a_line_break_starts_a_text():
+    parsed = get_syntax("glm").parse(f"move\n{JSON}<|assistant|>\nmove\n{JSON}")
+    assert (parsed.text, parsed.calls) == (f"move\n{JSON}", (MOVE,))
+
+
 def test_a_fence_with_two_calls_is_read():
     parsed = get_syntax("tool_code").parse("```tool_code\nmove(id='ev1', n=3)\ncal.look()\n```")
     assert parsed.calls == (MOVE, LOOK)

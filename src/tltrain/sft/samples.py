@@ -25,7 +25,7 @@ _NUM_SHOWN = 40
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A rendered trajectory."""
+    """A rendered trajectory, or one query of it where its chat template rewrites earlier turns."""
 
     rendered: RenderedTrajectory
     key: int
@@ -113,11 +113,12 @@ class _Renderer:
 
 
 def _split(samples: Sequence[Sample], config: SftConfig) -> tuple[list[Sample], list[Sample]]:
-    """Training and held-out samples; at least one trains."""
-    num_heldout = min(round(config.heldout_share * len(samples)), len(samples) - 1)
-    chosen = set(random.Random(f"{config.seed}:heldout").sample(range(len(samples)), num_heldout))
-    train = [sample for index, sample in enumerate(samples) if index not in chosen]
-    return train, [samples[index] for index in sorted(chosen)]
+    """Training and held-out samples; at least one trajectory trains, and all sequences of one go together."""
+    ids = list(dict.fromkeys(sample.rendered.id for sample in samples))
+    num_heldout = min(round(config.heldout_share * len(ids)), len(ids) - 1)
+    chosen = {ids[index] for index in random.Random(f"{config.seed}:heldout").sample(range(len(ids)), num_heldout)}
+    train = [sample for sample in samples if sample.rendered.id not in chosen]
+    return train, [sample for sample in samples if sample.rendered.id in chosen]
 
 
 def _show_samples(samples: Sequence[Sample], tokenizer: Any, path: Path) -> None:

@@ -3,9 +3,9 @@
     move_event
     {"event_id": "ev1", "day": "2025-03-14"}
 
-A text, and each further call, is parted from what stands before it by `<|assistant|>`. A part whose first line is one
-word and whose second starts with a brace is an attempt at a call; one that cannot be read is malformed, up to the next
-mark. A name with other signs than letters, digits and `_.-/` is a JSON string.
+A text, and each further call, is parted from what stands before it by `<|assistant|>`; a text starts with a line break
+there. A part whose first line is one word and whose second starts with a brace is an attempt at a call; one that cannot
+be read is malformed, up to the next mark. A name with other signs than letters, digits and `_.-/` is a JSON string.
 """
 
 import re
@@ -25,7 +25,7 @@ from tltrain.syntax.reader import UnreadableError
 from tltrain.types import AnyCall, MalformedCall, Tool
 
 MARK = "<|assistant|>"
-_CALL = re.compile(r"\s*+(?P<name>[\w.\-/]++|\"(?:[^\"\\\n]|\\[^\n])*+\")[^\S\n]*+\n[^\S\n]*+(?=\{)")
+_CALL = re.compile(r"(?P<name>[\w.\-/]++|\"(?:[^\"\\\n]|\\[^\n])*+\")[^\S\n]*+\n[^\S\n]*+(?=\{)")
 _BLANK = re.compile(r"\s*+")
 
 
