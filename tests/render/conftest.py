@@ -21,6 +21,6 @@ def python_tokenizer(smollm2: Any) -> Any:
 def hermes_tokenizer(smollm2: Any) -> Any:
     """With a template of the shape of Qwen2.5's."""
     tokenizer = copy.deepcopy(smollm2)
-    tokenizer.chat_template = (Path(__file__).parent / "qwen_shaped.jinja").read_text(encoding="utf-8")
+    tokenizer.chat_template = (Path(__file__).parent / "templates" / "qwen2_5.jinja").read_text(encoding="utf-8")
     assert ensure_tool_template(tokenizer) == "hermes"
     return tokenizer

@@ -208,6 +208,33 @@ def test_key_tokens_weigh_more_by_the_share_of_the_other_tokens(python_tokenizer
     assert off.calls[0].key_positions == found.key_positions
 
 
+def test_the_released_count_leaves_out_a_token_a_value(python_tokenizer):
+    trajectory = row(user("Go."), says("", call("get_user", name="x")))
+    rendered = render(trajectory, python_tokenizer, PYTHON, weighting=KeyTokenWeighting(variant="released"))
+    (found,) = rendered.calls
+    # K = {get, (}, and of the six others the one that ends 'x' is not counted: 5 / 2 = 2.5.
+    assert rendered.weights[slice(*found.span)] == [2.5, 1.0, 1.0, 2.5, 1.0, 1.0, 1.0, 1.0]
+
+
+def test_names_and_values_of_parameters_have_weights_of_their_own(python_tokenizer):
+    trajectory = row(user("Go."), says("", call("get_user", name="x")))
+    weighting = KeyTokenWeighting(variant="off", parameter_weight=3, value_weight=0.5)
+    rendered = render(trajectory, python_tokenizer, PYTHON, weighting=weighting)
+    (found,) = rendered.calls
+    assert pieces_at(rendered, python_tokenizer, range(*found.span)) == [
+        *["get", "_", "user", "("],
+        "name",
+        "='",
+        "x",
+        "')",
+    ]
+    # A token with a quote of the value is part of the value.
+    assert rendered.weights[slice(*found.span)] == [1.0, 1.0, 1.0, 1.0, 3.0, 0.5, 0.5, 0.5]
+    silent = weighting.model_copy(update={"value_weight": 0.0})
+    rendered = render(trajectory, python_tokenizer, PYTHON, weighting=silent)
+    assert shown(rendered, python_tokenizer) == "·get_user(name·<|im_end|>·"
+
+
 def test_the_places_of_arguments_are_found(python_tokenizer):
     trajectory = row(user("Go."), says("", call("finish", name="Ana", n=12)))
     rendered = render(trajectory, python_tokenizer, PYTHON, weighting=PAPER)

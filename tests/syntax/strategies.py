@@ -24,6 +24,13 @@ SPECIAL = [
     "<tool_call>",
     "Action:",
     "Thought:",
+    "[TOOL_CALLS]",
+    "<|python_tag|>",
+    "<|assistant|>",
+    "<|call|>",
+    "<｜tool▁call▁end｜>",
+    "```",
+    "; ",
 ]
 texts = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"])),
@@ -59,6 +66,10 @@ call_like = st.lists(
             *["True", "null", "NaN", "1e999", "'x'", '"name"', '"arguments"', "<tool_call>", "</tool_call>", "\ud800"],
             *["\x00", "\\u", "\\ud83d", "\\x", ";", " ", "f(a=1)", '{"name": "f", "arguments": {}}'],
             *["\nAction: f", "\nAction:", "\nAction Input:", "Thought:", "\nObservation:"],
+            *["[TOOL_CALLS]", '{"name": "f", "parameters": {}}', "; ", "<|python_tag|>", "<|assistant|>", "f\n{}"],
+            *["```tool_code\n", "\n```", "<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>"],
+            *["function", "\n```json\n", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>", "to=functions.f", "<|call|>"],
+            *["<|channel|>commentary ", "<|channel|>analysis", "<|message|>", "<|start|>assistant ", "<|end|>"],
         ]
     ),
     max_size=25,

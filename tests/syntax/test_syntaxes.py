@@ -17,6 +17,23 @@ from tltrain.types import Json, MalformedCall, Tool, ToolCall
 
 each_syntax = pytest.mark.parametrize("syntax", SYNTAXES.values(), ids=SYNTAXES)
 
+PREFIXES = [
+    *[
+        "",
+        "f(",
+        "f(a=",
+        "f(a='",
+        '<tool_call>{"name": "f", "arguments": {"a": ',
+        "f(a=[",
+        "Action: f\nAction Input: {",
+    ],
+    *[
+        '[TOOL_CALLS] [{"name": "f", "arguments": {"a": ',
+        '{"name": "f", "parameters": {"a": ',
+        "```tool_code\nf(a=",
+    ],
+]
+
 
 def nested(depth: int) -> Json:
     value: Json = 1
@@ -45,7 +62,8 @@ def test_reading_inverts_writing(syntax: CallSyntax, calls: list[ToolCall]):
 @settings(max_examples=100, deadline=None)
 @given(text=strategies.texts, calls=st.lists(strategies.calls, min_size=1, max_size=2))
 def test_text_stands_beside_the_calls(syntax: CallSyntax, text: str, calls: list[ToolCall]):
-    if syntax.parse(text).calls:
+    alone = syntax.parse(text)
+    if alone.calls or alone.text != text.strip():  # it holds a mark of the syntax
         return
     parsed = syntax.parse(syntax.render(text, calls))
     assert parsed.text == text.strip()
@@ -58,12 +76,13 @@ def test_text_stands_beside_the_calls(syntax: CallSyntax, text: str, calls: list
 def test_spans_are_exact(syntax: CallSyntax, calls: list[ToolCall], before: str):
     text = before + syntax.render("", calls) + "\n"
     parsed = syntax.parse(text)
-    dialect = {"python": PYTHON, "hermes": JSON, "react": JSON}[syntax.name]
+    dialect = PYTHON if syntax.name in {"python", "tool_code"} else JSON
+    in_a_list = syntax.name == "mistral"  # whose brackets belong to the first and last call
     for call, spans in zip(parsed.calls, parsed.spans, strict=True):
         assert isinstance(call, ToolCall)
         assert spans.name is not None
         assert text[slice(*spans.call)] == call.raw
-        assert syntax.parse(call.raw).calls == (call,)
+        assert in_a_list or syntax.parse(call.raw).calls == (call,)
         name = text[slice(*spans.name)]
         assert name == call.name or "\\" in name
         assert [parameter.name for parameter in spans.parameters] == list(call.arguments)
@@ -98,17 +117,24 @@ def test_any_text_can_be_read(syntax: CallSyntax, text: str):
         *["[", "(", "{", '{"a":', "f(", "f(\n", "f(a=[\n", "'", '"', '"a"(\n', "\\", "1", "\n", " ", "a", "\x00", "é"],
         *["<tool_call>", '<tool_call>{"', '<tool_call>{"a":', "</tool_call>", "**{", "f(a=1)\n", "\ud800"],
         *["Action:", "Action: f\n", "Action: f\nAction Input: {\n", "\nAction Input:", "Thought:\n"],
+        *[
+            "[TOOL_CALLS] [",
+            '[TOOL_CALLS] [{"name": "f", "arguments": {}}, ',
+            "```tool_code\n",
+            "f\n{",
+            "<|assistant|>f\n{",
+        ],
+        *["<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>f<｜tool▁sep｜>", "to=functions.f", "<|channel|>commentary "],
+        *["<|start|>assistant to=functions.f<|message|>{", "<|channel|>analysis<|message|>", "<|python_tag|>{"],
+        *['{"name": "f", "parameters": {\n', '{"name":\n', "; "],
     ],
 )
-@pytest.mark.parametrize(
-    "prefix",
-    ["", "f(", "f(a=", "f(a='", '<tool_call>{"name": "f", "arguments": {"a": ', "f(a=[", "Action: f\nAction Input: {"],
-)
-def test_long_repetitions_are_read_in_linear_time(syntax: CallSyntax, piece: str, prefix: str):
+def test_long_repetitions_are_read_in_linear_time(syntax: CallSyntax, piece: str):
     # A quadratic reader would take minutes, and a recursive one the interpreter's stack.
-    started = time.process_time()
-    syntax.parse(prefix + piece * (40_000 // len(piece)))
-    assert time.process_time() - started < 3
+    for prefix in PREFIXES:
+        started = time.process_time()
+        syntax.parse(prefix + piece * (20_000 // len(piece)))
+        assert time.process_time() - started < 3, prefix
 
 
 @each_syntax
@@ -167,6 +193,12 @@ def test_malformed_calls_keep_their_text(syntax: CallSyntax):
         "python": "f(a=1 b=2)",
         "hermes": "<tool_call>{broken}</tool_call>",
         "react": "Action: f\nAction Input: {broken}",
+        "mistral": "[TOOL_CALLS] [{broken}]",
+        "deepseek": "<｜tool▁call▁begin｜>f<｜tool▁sep｜>{broken}<｜tool▁call▁end｜>",
+        "harmony": "to=functions.f<|channel|>commentary json<|message|>{broken}",
+        "tool_code": "```tool_code\nf(a=1 b=2)\n```",
+        "glm": "f\n{broken}",
+        "llama": '{"name": "f", "parameters": {broken}}',
     }[syntax.name]
     good = ToolCall(name="g", arguments={"a": 1})
     parsed = syntax.parse(syntax.render("I try.", [MalformedCall(raw=raw, reason="?"), good]))
@@ -208,6 +240,7 @@ def test_unknown_syntax_is_refused_with_the_nearest_name():
 
 def test_chat_template_decides_the_syntax():
     assert detect_syntax("{{ '<tool_call>' }}").name == "hermes"
+    assert detect_syntax("{{ '[TOOL_CALLS] [' }}").name == "mistral"
     assert detect_syntax("{{ messages }}").name == "python"
     assert detect_syntax(None).name == "python"
 

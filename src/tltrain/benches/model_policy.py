@@ -10,6 +10,7 @@ from tltrain.engine.model import load_model
 from tltrain.errors import DataError
 from tltrain.render.conversation import render_prompt
 from tltrain.render.template import ensure_tool_template
+from tltrain.render.turns import turn_end_ids
 from tltrain.rollout.sampler import Completion, SamplingConfig, sample
 from tltrain.syntax import CallSyntax, get_syntax
 
@@ -87,7 +88,7 @@ class ModelPolicy:
         if completion is None:
             return Reply(text="", num_tokens=0, stop=Stop.TOO_LONG, prompt=text)
         ids = completion.ids
-        has_end = ids[-1] == self._tokenizer.eos_token_id
+        has_end = ids[-1] in turn_end_ids(self._tokenizer)
         return Reply(
             text=self._decode(ids[:-1] if has_end else ids),
             num_tokens=len(ids),

@@ -11,7 +11,9 @@ from tltrain.cli.rows import print_rows
 
 def score(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON Lines of {id, tools, gold, pred}.")],
-    syntax: Annotated[str, typer.Option(help="How the calls are written: python or hermes.")] = "python",
+    syntax: Annotated[
+        str, typer.Option(help="How the calls are written: python, hermes, llama, mistral, ...")
+    ] = "python",
     config: ConfigFile = None,
     settings: Settings = None,
     as_json: AsJson = False,

@@ -3,14 +3,16 @@
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from jinja2 import TemplateError
-
 from tltrain.errors import DataError, ModelError
+from tltrain.render.conventions import TEMPLATE_ERRORS, adapt, conventions_of
 from tltrain.syntax import CallSyntax
 from tltrain.types import Message, Role, Tool, ToolCall
 
 ChatMessage: TypeAlias = dict[str, Any]
 ChatTool: TypeAlias = dict[str, Any]
+
+_IN_CONTENT = frozenset({"python", "tool_code"})
+"""Syntaxes whose calls are written into the content."""
 
 
 def chat_tool(tool: Tool) -> ChatTool:
@@ -23,15 +25,16 @@ def chat_tool(tool: Tool) -> ChatTool:
 def chat_message(message: Message, syntax: CallSyntax) -> ChatMessage:
     """One message as an OpenAI chat message.
 
-    Calls become `tool_calls`, for the template to write. Python calls, which no template but tltrain's own writes, and
-    turns with a call that cannot be read, which no template takes, are written into the content by `syntax`.
+    Calls become `tool_calls`, for the template to write. Python calls, in fences or not, which no template but
+    tltrain's own writes, and turns with a call that cannot be read, which no template takes, are written into the
+    content by `syntax`.
     """
     fields: ChatMessage = {"role": message.role.value, "content": message.content}
     if message.reasoning:
         fields["reasoning_content"] = message.reasoning
     if message.calls:
         readable = [call for call in message.calls if isinstance(call, ToolCall)]
-        if syntax.name == "python" or len(readable) < len(message.calls):
+        if syntax.name in _IN_CONTENT or len(readable) < len(message.calls):
             fields["content"] = syntax.render(message.content, message.calls)
         else:
             fields["tool_calls"] = [_chat_call(call) for call in readable]
@@ -66,9 +69,11 @@ def chat_text(
         raise DataError("no message stands before the assistant's first; begin with what the user says")
     try:
         text: str = tokenizer.apply_chat_template(
-            list(messages), tools=list(tools) or None, tokenize=False, add_generation_prompt=add_generation_prompt
+            adapt(messages, conventions_of(tokenizer)),
+            tools=list(tools) or None,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
         )
-    except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
-        # A template is a program; what it does with an odd tool schema or a missing field may fail in any way.
+    except TEMPLATE_ERRORS as error:
         raise DataError(f"the chat template refuses the messages or tools: {error}") from error
     return text

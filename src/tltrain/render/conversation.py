@@ -1,9 +1,11 @@
 """A trajectory as a model is trained on it: rendered once, with a loss weight for each token."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
+
+from msgspec.structs import replace
 
 from tltrain.errors import DataError, ModelError
 from tltrain.render.calls import find_calls
@@ -12,10 +14,10 @@ from tltrain.render.chat import chat_message, chat_text, chat_tool
 from tltrain.render.name_paths import NamePaths, written_name
 from tltrain.render.rendered import RenderedCall, RenderedParameter, RenderedTrajectory, RenderedTurn, TurnKind
 from tltrain.render.tokens import TokenizedText, TokenSpan, tokenize
-from tltrain.render.turns import TurnText, find_turns
-from tltrain.render.weights import KeyTokenWeighting
+from tltrain.render.turns import RewrittenTurnError, TurnText, find_turns
+from tltrain.render.weights import KeyTokenWeighting, argument_weights
 from tltrain.syntax import CallSpans, CallSyntax, Span
-from tltrain.types import MalformedCall, Message, Tool, Trajectory, masked_calls
+from tltrain.types import MalformedCall, Message, Role, Tool, Trajectory, masked_calls
 
 __all__ = [
     "RenderedCall",
@@ -24,8 +26,13 @@ __all__ = [
     "RenderedTurn",
     "TurnKind",
     "render",
+    "render_pieces",
     "render_prompt",
 ]
+
+
+class NothingToTrainError(DataError):
+    """No token of a trajectory is trained."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,7 @@ def render(
     blocked: frozenset[int] = frozenset(),
     weighting: KeyTokenWeighting,
     max_length: int | None = None,
+    first: int = 0,
 ) -> RenderedTrajectory:
     """Render a trajectory once, with all its calls.
 
@@ -70,16 +78,68 @@ def render(
         weighting: weight of key tokens.
         max_length: most tokens that can be trained on; None for no limit. What follows the last trained token is
             cut off where the sequence is longer.
+        first: messages before this one are context alone, see `render_pieces`.
 
     Raises:
+        RewrittenTurnError: the template renders a turn differently once more follows.
+        NothingToTrainError: nothing is left to train on.
         DataError: names the row: the template cannot write it, the calls read from the text are not those listed, a
             number in `blocked` is of no call, nothing is left to train on, or a trained token lies beyond the limit.
         ModelError: the tokenizer gives no offsets, or its template ends turns without a special token.
     """
     try:
-        return _render(trajectory, tokenizer, syntax, blocked, weighting, max_length)
+        return _render(trajectory, tokenizer, syntax, blocked, weighting, max_length, first)
     except DataError as error:
-        raise DataError(f"{trajectory.id}: {error}") from error
+        raise type(error)(f"{trajectory.id}: {error}") from error
+
+
+def render_pieces(
+    trajectory: Trajectory, tokenizer: Any, syntax: CallSyntax, **options: Any
+) -> list[RenderedTrajectory]:
+    """Render a trajectory as one sequence or, where its template rewrites earlier turns, as one for each query.
+
+    Templates drop earlier thinking, write tools before the last query alone, or end earlier answers with another token.
+    Each query then gets a sequence that ends with what the assistant does about it, as the model will see it, and in
+    which all that comes before is context alone.
+
+    Args:
+        trajectory: what to render.
+        tokenizer: see `render`.
+        syntax: see `render`.
+        options: those of `render`.
+
+    Raises:
+        DataError: see `render`.
+        ModelError: see `render`.
+    """
+    try:
+        return [render(trajectory, tokenizer, syntax, **options)]
+    except RewrittenTurnError:
+        pieces = list(_pieces(trajectory))
+        if len(pieces) < 2:
+            raise
+    blocked: frozenset[int] = options.pop("blocked", frozenset())
+    rendered, last_error = [], None
+    for piece, first in pieces:
+        own = frozenset(number for number in blocked if number < sum(len(message.calls) for message in piece.messages))
+        try:
+            rendered.append(render(piece, tokenizer, syntax, blocked=own, first=first, **options))
+        except NothingToTrainError as error:
+            last_error = error
+    if not rendered and last_error is not None:
+        raise last_error
+    return rendered
+
+
+def _pieces(trajectory: Trajectory) -> Iterator[tuple[Trajectory, int]]:
+    """For each query that the assistant acts on: the trajectory up to the next query, and where its own part starts."""
+    messages = trajectory.messages
+    ends = [at for at, message in enumerate(messages) if at and message.role is Role.USER] + [len(messages)]
+    start = 0
+    for end in ends:
+        if any(message.role is Role.ASSISTANT for message in messages[start:end]):
+            yield replace(trajectory, messages=messages[:end]), start
+            start = end
 
 
 def render_prompt(tools: Sequence[Tool], messages: Sequence[Message], tokenizer: Any, syntax: CallSyntax) -> list[int]:
@@ -105,32 +165,43 @@ def _render(
     blocked: frozenset[int],
     weighting: KeyTokenWeighting,
     max_length: int | None,
+    first: int,
 ) -> RenderedTrajectory:
     tools = [chat_tool(tool) for tool in trajectory.tools]
-    text, turn_texts = find_turns(tokenizer, [chat_message(message, syntax) for message in trajectory.messages], tools)
+    chat = [chat_message(message, syntax) for message in trajectory.messages]
+    text, turn_texts = find_turns(tokenizer, chat, tools, first=first)
     tokens = tokenize(tokenizer, text)
     facts = _facts_of(tokenizer)
     masked = masked_calls(trajectory)
     names = [written_name(syntax.name, tool.name) for tool in trajectory.tools]
     turns: list[RenderedTurn] = []
     calls: list[RenderedCall] = []
+    num_before = sum(len(message.calls) for message in trajectory.messages[:first])
     for turn_text in turn_texts:
         message = trajectory.messages[turn_text.message]
         span = tokens.overlap(turn_text.start, turn_text.end)
+        _check_start(turn_text, span, tokens)
         body = _without_end_of_turn(turn_text, span, tokens, facts.special_ids)
         own_calls: list[RenderedCall] = []
         for call, spans in zip(message.calls, find_calls(text, body, message, syntax), strict=True):
-            number = len(calls) + len(own_calls)
+            number = num_before + len(calls) + len(own_calls)
             key_positions = facts.paths.key_positions(tokenizer, tokens, spans.name, names) if spans.name else ()
             is_blocked = number in blocked or number in masked or isinstance(call, MalformedCall)
             own_calls.append(_place_call(number, spans, tokens, key_positions, weighting, is_blocked))
         calls += own_calls
         turns.append(
-            RenderedTurn(message=turn_text.message, start=span.start, end=span.end, kind=_kind_of_turn(own_calls))
+            RenderedTurn(
+                message=turn_text.message,
+                start=span.start,
+                end=span.end,
+                kind=_kind_of_turn(own_calls),
+                has_end=turn_text.has_end,
+            )
         )
-    _check_blocked(blocked, len(calls))
+    _check_blocked(blocked, num_before + len(calls))
     carried = carried_factors(trajectory, tokens, turns, calls)
-    weights = [weight * factor for weight, factor in zip(_weigh_tokens(tokens, turns, calls), carried, strict=True)]
+    own = _weigh_tokens(tokens, turns, calls, weighting)
+    weights = [weight * factor for weight, factor in zip(own, carried, strict=True)]
     length = _kept_length(weights, turns, calls, max_length)
     return RenderedTrajectory(
         id=trajectory.id,
@@ -144,13 +215,30 @@ def _render(
 
 def _without_end_of_turn(turn: TurnText, span: TokenSpan, tokens: TokenizedText, special_ids: frozenset[int]) -> Span:
     """The part of a turn's text that is no end-of-turn token."""
+    if not turn.has_end:
+        return Span(turn.start, turn.end)
     last = span.end - 1
     if last < span.start or tokens.ids[last] not in special_ids:
         raise ModelError(
             f"the chat template ends an assistant's turn with {tokens.text[turn.start : turn.end][-20:]!r}, which is "
             "no special token: a model trained on it would never stop; use a template that writes the end-of-turn token"
         )
+    if tokens.ids[last] in tokens.ids[span.start : last]:
+        raise DataError(
+            f"messages[{turn.message}] holds the end-of-turn token {tokens.token_text(last)!r} in its text: the model "
+            "would learn to stop there; remove it from the text"
+        )
     return Span(turn.start, tokens.starts[last])
+
+
+def _check_start(turn: TurnText, span: TokenSpan, tokens: TokenizedText) -> None:
+    """That no token holds both a character of the prompt and one of the turn; a blank may be part of the first word."""
+    if span.start < span.end and tokens.text[tokens.starts[span.start] : turn.start].strip():
+        raise DataError(
+            f"the token {tokens.token_text(span.start)!r} holds the end of the prompt and the beginning of the "
+            f"assistant's turn messages[{turn.message}], so that no prompt ends there; use a chat template whose "
+            "generation prompt ends with a special token or a line break"
+        )
 
 
 def _place_call(
@@ -171,7 +259,7 @@ def _place_call(
         key_positions=key_positions,
         num_key=num_key,
         num_nonkey=num_nonkey,
-        weight=weighting.weight(num_key=num_key, num_nonkey=num_nonkey),
+        weight=weighting.weight(num_key=num_key, num_nonkey=num_nonkey, num_values=len(spans.parameters)),
         blocked=is_blocked,
         parameters=tuple(
             RenderedParameter(
@@ -196,12 +284,16 @@ def _check_blocked(blocked: frozenset[int], num_calls: int) -> None:
         )
 
 
-def _weigh_tokens(tokens: TokenizedText, turns: Sequence[RenderedTurn], calls: Sequence[RenderedCall]) -> list[float]:
+def _weigh_tokens(
+    tokens: TokenizedText, turns: Sequence[RenderedTurn], calls: Sequence[RenderedCall], weighting: KeyTokenWeighting
+) -> list[float]:
     weights = [0.0] * len(tokens.ids)
     for turn in turns:
         if turn.kind is not TurnKind.BLOCKED:
             weights[turn.start : turn.end] = [1.0] * (turn.end - turn.start)
     for call in calls:
+        for position, factor in argument_weights(call, weighting).items():
+            weights[position] *= factor
         for position in call.key_positions:
             weights[position] *= call.weight
     for call in calls:
@@ -222,7 +314,7 @@ def _kept_length(
         why = "it has no message of the assistant"
         if turns:
             why = f"all {len(calls)} calls are blocked" if calls else "the file's own weights of all its messages are 0"
-        raise DataError(f"nothing to train on: {why}; leave the row out, or audit it with another policy")
+        raise NothingToTrainError(f"nothing to train on: {why}; leave the row out, or audit it with another policy")
     if max_length is None or len(weights) <= max_length:
         return len(weights)
     if needed > max_length:

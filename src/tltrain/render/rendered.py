@@ -26,8 +26,11 @@ class RenderedTurn:
     start: int
     """Position of its first token."""
     end: int
-    """Position after its end-of-turn token."""
+    """Position after its last token."""
     kind: TurnKind
+    has_end: bool = True
+    """Whether its last token is the end-of-turn token. False: the chat template puts another in its place once more
+    messages follow; that one is context."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

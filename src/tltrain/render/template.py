@@ -3,10 +3,9 @@
 from importlib import resources
 from typing import Any
 
-from jinja2 import TemplateError
-
 from tltrain.errors import ModelError
-from tltrain.syntax import detect_syntax
+from tltrain.render.conventions import TEMPLATE_ERRORS, conventions_of
+from tltrain.syntax import SYNTAXES, detect_syntax
 
 VERSION = 1
 """Raised whenever a template renders anything differently; it stands in the saved template's first line."""
@@ -41,11 +40,18 @@ def ensure_tool_template(tokenizer: Any) -> str:
         Name of the call syntax in which the template writes calls.
 
     Raises:
-        ModelError: the tokenizer has neither ChatML tokens nor an end-of-text token.
+        ModelError: the tokenizer has neither ChatML tokens nor an end-of-text token, or its template writes calls in a
+            syntax that is not known.
     """
     if not knows_tools(tokenizer):
         tokenizer.chat_template = _fitting_template(tokenizer)
-    return detect_syntax(tokenizer.get_chat_template(tools=[])).name
+    conventions = conventions_of(tokenizer)
+    if conventions.unreadable is not None:
+        raise ModelError(
+            f"the chat template writes calls as {conventions.unreadable[:200]!r}, which none of the known syntaxes "
+            f"({', '.join(SYNTAXES)}) reads; give the tokenizer another chat template, or none to train with tltrain's"
+        )
+    return conventions.syntax or detect_syntax(tokenizer.get_chat_template(tools=[])).name
 
 
 def knows_tools(tokenizer: Any) -> bool:
@@ -57,7 +63,7 @@ def knows_tools(tokenizer: Any) -> bool:
         text = tokenizer.apply_chat_template(
             [{"role": "user", "content": "Hello"}], tools=[{"type": "function", "function": function}], tokenize=False
         )
-    except TemplateError:
+    except TEMPLATE_ERRORS:
         return False
     return _PROBE in text
 

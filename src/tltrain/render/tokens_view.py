@@ -52,7 +52,8 @@ def _kinds(rendered: RenderedTrajectory) -> list[TokenKind]:
 
     for turn in rendered.turns:
         mark(TokenKind.TEXT, turn.start, turn.end)
-        mark(TokenKind.END, turn.end - 1, turn.end)
+        if turn.has_end:
+            mark(TokenKind.END, turn.end - 1, turn.end)
     for call in rendered.calls:
         for parameter in call.parameters:
             mark(TokenKind.VALUE, *parameter.value)

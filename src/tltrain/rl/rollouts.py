@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from tltrain.engine.logprobs import TargetSequence
 from tltrain.engine.model import adapters_merged
+from tltrain.render.turns import turn_end_ids
 from tltrain.rl.actor import Actor
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.prompts import Prompt
@@ -102,7 +103,7 @@ def measure_heldout(
 
 def completion_text(tokenizer: Any, completion: Completion) -> str:
     """What the model wrote, without the end-of-turn token."""
-    ended = completion.ids[-1:] == [tokenizer.eos_token_id]
+    ended = bool(completion.ids) and completion.ids[-1] in turn_end_ids(tokenizer)
     text: str = tokenizer.decode(completion.ids[:-1] if ended else completion.ids)
     return text
 

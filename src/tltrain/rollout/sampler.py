@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tltrain.engine.head import output_weight
 from tltrain.engine.tree_attention import backbone, prefill
+from tltrain.render.turns import turn_end_ids
 from tltrain.rollout.cache import growing_cache, keep_rows
 from tltrain.rollout.plan import plan_batches
 
@@ -64,7 +65,7 @@ def sample(
 
     Args:
         model: a causal language model; used in evaluation mode, and put back.
-        tokenizer: its tokenizer; `eos_token_id` ends a turn.
+        tokenizer: its tokenizer; a turn ends as its chat template says, see `turn_end_ids`.
         prompts: token ids, none empty.
         config: how to draw.
         seeds: one a prompt; default: its number.
@@ -180,7 +181,7 @@ class _Batch:
         self._rows = [self._rows[place] for place in kept]
 
     def _ends(self, ids: list[int]) -> bool:
-        if ids[-1] == self._tokenizer.eos_token_id:
+        if ids[-1] in turn_end_ids(self._tokenizer):
             return True
         if self._is_complete is None:
             return False

@@ -10,7 +10,7 @@ from tltrain.audit.run import audit_trajectories, blocked_calls, read_verdicts
 from tltrain.errors import DataError
 from tltrain.files import JsonLinesWriter
 from tltrain.formats.read import read_trajectories
-from tltrain.render.conversation import render
+from tltrain.render.conversation import render_pieces
 from tltrain.render.rendered import RenderedTrajectory
 from tltrain.render.template import ensure_tool_template
 from tltrain.render.tokens_view import token_rows
@@ -25,7 +25,7 @@ _NUM_SHOWN = 40
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A rendered trajectory."""
+    """A rendered trajectory, or one query of it where its chat template rewrites earlier turns."""
 
     rendered: RenderedTrajectory
     key: int
@@ -93,7 +93,7 @@ class _Renderer:
         blocked = blocked_calls(verdicts, policy=config.block)
         for trajectory in trajectories:
             try:
-                rendered = render(
+                pieces = render_pieces(
                     trajectory,
                     self._tokenizer,
                     self._syntax,
@@ -106,17 +106,19 @@ class _Renderer:
                 with JsonLinesWriter(self._quarantine) as writer:
                     writer.write({"file": str(file), "id": trajectory.id, "reason": str(error)})
                 continue
-            if not keeps_answers(trajectory.id, config.answer_share, config.seed):
-                rendered = calls_alone(rendered)
-            yield Sample(rendered, self._keys.setdefault(repr(trajectory.tools), len(self._keys)))
+            is_kept = keeps_answers(trajectory.id, config.answer_share, config.seed)
+            key = self._keys.setdefault(repr(trajectory.tools), len(self._keys))
+            for rendered in pieces:
+                yield Sample(rendered if is_kept else calls_alone(rendered), key)
 
 
 def _split(samples: Sequence[Sample], config: SftConfig) -> tuple[list[Sample], list[Sample]]:
-    """Training and held-out samples; at least one trains."""
-    num_heldout = min(round(config.heldout_share * len(samples)), len(samples) - 1)
-    chosen = set(random.Random(f"{config.seed}:heldout").sample(range(len(samples)), num_heldout))
-    train = [sample for index, sample in enumerate(samples) if index not in chosen]
-    return train, [samples[index] for index in sorted(chosen)]
+    """Training and held-out samples; at least one trajectory trains, and all sequences of one go together."""
+    ids = list(dict.fromkeys(sample.rendered.id for sample in samples))
+    num_heldout = min(round(config.heldout_share * len(ids)), len(ids) - 1)
+    chosen = {ids[index] for index in random.Random(f"{config.seed}:heldout").sample(range(len(ids)), num_heldout)}
+    train = [sample for sample in samples if sample.rendered.id not in chosen]
+    return train, [sample for sample in samples if sample.rendered.id in chosen]
 
 
 def _show_samples(samples: Sequence[Sample], tokenizer: Any, path: Path) -> None:

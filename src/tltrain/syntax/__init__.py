@@ -5,9 +5,20 @@ from collections.abc import Sequence
 
 from tltrain.errors import UsageError
 from tltrain.syntax.base import CallSpans, CallSyntax, ParameterSpan, ParsedText, Span
-from tltrain.syntax.hermes import OPEN, HermesSyntax
+from tltrain.syntax.deepseek import OPEN as DEEPSEEK_MARK
+from tltrain.syntax.deepseek import DeepseekSyntax
+from tltrain.syntax.glm import GlmSyntax
+from tltrain.syntax.harmony import TO as HARMONY_MARK
+from tltrain.syntax.harmony import HarmonySyntax
+from tltrain.syntax.hermes import OPEN as HERMES_MARK
+from tltrain.syntax.hermes import HermesSyntax
+from tltrain.syntax.llama import LlamaSyntax
+from tltrain.syntax.mistral import OPEN as MISTRAL_MARK
+from tltrain.syntax.mistral import MistralSyntax
 from tltrain.syntax.python_call import PythonCallSyntax
 from tltrain.syntax.react import ReactSyntax
+from tltrain.syntax.tool_code import OPEN as TOOL_CODE_MARK
+from tltrain.syntax.tool_code import ToolCodeSyntax
 from tltrain.types import AnyCall, MalformedCall, Tool
 
 __all__ = [
@@ -23,9 +34,31 @@ __all__ = [
 ]
 
 SYNTAXES: dict[str, CallSyntax] = {
-    syntax.name: syntax for syntax in (PythonCallSyntax(), HermesSyntax(), ReactSyntax())
+    syntax.name: syntax
+    for syntax in (
+        PythonCallSyntax(),
+        HermesSyntax(),
+        ReactSyntax(),
+        MistralSyntax(),
+        DeepseekSyntax(),
+        HarmonySyntax(),
+        ToolCodeSyntax(),
+        GlmSyntax(),
+        LlamaSyntax(),
+    )
 }
 """Every syntax by its name."""
+
+_MARKS = {
+    DEEPSEEK_MARK: "deepseek",
+    HARMONY_MARK: "harmony",
+    MISTRAL_MARK: "mistral",
+    HERMES_MARK: "hermes",
+    TOOL_CODE_MARK: "tool_code",
+    "<|observation|>": "glm",
+    '"parameters": ': "llama",
+}
+"""What the source of a chat template holds that writes calls in a syntax; the first that is found counts."""
 
 
 def get_syntax(name: str) -> CallSyntax:
@@ -42,8 +75,12 @@ def get_syntax(name: str) -> CallSyntax:
 
 
 def detect_syntax(chat_template: str | None) -> CallSyntax:
-    """The syntax that a model's chat template writes calls in; Python calls where it writes none that is known."""
-    return SYNTAXES["hermes" if chat_template and OPEN in chat_template else "python"]
+    """The syntax that a model's chat template writes calls in, told by its source.
+
+    Python calls where it writes none that is known. A template that writes calls itself is better asked to, see
+    `tltrain.render.conventions`.
+    """
+    return SYNTAXES[next((name for mark, name in _MARKS.items() if mark in (chat_template or "")), "python")]
 
 
 def parse_single(syntax: CallSyntax, text: str, *, tools: Sequence[Tool] = ()) -> AnyCall:

@@ -1,6 +1,6 @@
 """What a call syntax is, and what comes out of reading text with it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -85,13 +85,29 @@ def join_lines(text: str, calls: Sequence[str]) -> str:
     return "\n".join([text, *calls] if text.strip() or not calls else calls)
 
 
-def collect(text: str, found: Sequence[tuple[AnyCall, CallSpans]]) -> ParsedText:
-    """The result of reading: the calls with their spans, and whatever stands between them as text."""
+def collect(
+    text: str,
+    found: Sequence[tuple[AnyCall, CallSpans]],
+    *,
+    clean: Callable[[str], str] = str.strip,
+    separator: str = "",
+) -> ParsedText:
+    """The result of reading: the calls with their spans, and whatever stands between them as text.
+
+    Args:
+        text: what was read.
+        found: the calls, in order.
+        clean: makes text of a piece between calls.
+        separator: what a syntax writes between calls, which is no text there.
+    """
     starts = [0, *(spans.call.end for _, spans in found)]
     ends = [*(spans.call.start for _, spans in found), len(text)]
-    pieces = [text[start:end].strip() for start, end in zip(starts, ends, strict=True)]
+    pieces = [clean(text[start:end]) for start, end in zip(starts, ends, strict=True)]
+    between = range(1, len(pieces) - 1)
     return ParsedText(
-        text="\n".join(piece for piece in pieces if piece),
+        text="\n".join(
+            piece for index, piece in enumerate(pieces) if piece and not (index in between and piece == separator)
+        ),
         calls=tuple(call for call, _ in found),
         spans=tuple(spans for _, spans in found),
     )
