@@ -145,7 +145,8 @@ def spoilt_texts(syntax_name: str) -> Iterator[tuple[str, float]]:
         yield syntax.render("", rng.sample([*others, GOLD], number)), -2
         yield syntax.render("", [GOLD] * number), -2
     for cut in range(len(right)):  # every beginning, and each sign left out
-        yield right[:cut], -2
+        # sampling stops once the call is closed, before what may close the list around it
+        yield right[:cut], 1 if syntax.looks_complete(right[:cut]) else -2
         yield right[:cut] + right[cut + 1 :], 1
     for _ in range(500):  # one sign put in somewhere
         place = rng.randrange(1, len(right))
