@@ -94,6 +94,10 @@ def _scores(data: RunData) -> _Panel | None:
     return _Panel("Scores", 1.35, lambda axes: plot_scores(axes, names, bars, stage_colours(list(bars))))
 
 
+_FEWEST_REWARDS = 5
+"""Steps of PPO that make a curve; each has other prompts, so a line through fewer shows their luck."""
+
+
 def _mix(data: RunData) -> _Panel | None:
     mixes = {stage.name: outcome_shares(error_counts(stage)) for stage in data.stages}
     mixes = {stage: shares for stage, shares in mixes.items() if shares}
@@ -104,9 +108,9 @@ def _mix(data: RunData) -> _Panel | None:
 
 def _curve(data: RunData) -> _Panel | None:
     reward = points(data.ppo_steps, lambda step: step.reward)
-    if reward:
-        return _Panel("Reward during PPO", 1.0, lambda axes: _plot_line(axes, reward, "mean reward"))
     loss = points(data.sft_steps, lambda step: step.loss)
+    if reward and (len(reward) >= _FEWEST_REWARDS or not loss):
+        return _Panel("Reward during PPO", 1.0, lambda axes: _plot_line(axes, reward, "mean reward"))
     return _Panel("Loss during SFT", 1.0, lambda axes: _plot_line(axes, loss, "nats")) if loss else None
 
 
