@@ -11,9 +11,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tltrain.benches.compare import compare
     from tltrain.benches.run import evaluate
     from tltrain.data_stages import audit, generate, mix
-    from tltrain.report.compare import compare
     from tltrain.report.page import report
     from tltrain.rl.train import ppo
     from tltrain.run import run
@@ -23,7 +23,7 @@ __all__ = ["audit", "compare", "evaluate", "generate", "mix", "ppo", "report", "
 
 _HOMES = {
     "audit": "tltrain.data_stages",
-    "compare": "tltrain.report.compare",
+    "compare": "tltrain.benches.compare",
     "evaluate": "tltrain.benches.run",
     "generate": "tltrain.data_stages",
     "mix": "tltrain.data_stages",

@@ -9,14 +9,14 @@ import pytest
 
 from report.compared_folders import case, level_row, noisy, query_row, write_own, write_public
 from report.test_page import ATTACK, Tags, poison, script_data
+from tltrain.benches.changes import build_changes
+from tltrain.benches.compare import DifferenceRow, compare, headlines, leading_score, pair_rows
 from tltrain.benches.comparison import Difference
 from tltrain.benches.evaluations import read_evaluations
 from tltrain.benches.published import published_rows
 from tltrain.benches.scores import Score
 from tltrain.cli import main
 from tltrain.errors import UsageError
-from tltrain.report.changes import build_changes
-from tltrain.report.compare import DifferenceRow, compare, headlines, leading_score, pair_rows
 from tltrain.report.palette import Outcome, outcome_of
 
 BEFORE = [case(0), case(1), case(2, "wrong_tool"), case(3, "wrong_tool"), case(4, "format_error"), case(5)]
@@ -335,7 +335,7 @@ def test_comparing_loads_no_torch(own, tmp_path):
 import sys
 from pathlib import Path
 from tltrain import compare
-from tltrain.report.compare import compare as same
+from tltrain.benches.compare import compare as same
 assert compare is same
 compare([Path({str(own[0])!r}), Path({str(own[1])!r})], Path({str(tmp_path / "page")!r}))
 print({{"torch", "transformers"}} & set(sys.modules))

@@ -61,8 +61,9 @@ class Fault(NamedTuple):
 
 
 def is_plainly_right(value: Json, schema: Json) -> bool:
-    """True only for a scalar of the one type that the schema asks for, where it asks for no more than one of a list, \
-    and for lists of such.
+    """True only for a scalar of the one type that the schema asks for, where it asks for no more than one of a list.
+
+    Also for a list of such.
     """
     if not isinstance(schema, dict) or not _ASKING_WORDS.isdisjoint(schema):
         return False

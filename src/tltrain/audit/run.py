@@ -38,7 +38,7 @@ __all__ = [
 
 
 _GROUP = 16
-"""Trajectories that pass each step together, which is an eighth faster than one by one."""
+"""Trajectories that pass each step together, which is faster than one by one; memory holds as many."""
 
 
 def audit(config: AuditConfig, data: Path, out: Path) -> AuditSummary:

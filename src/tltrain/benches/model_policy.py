@@ -66,6 +66,7 @@ class ModelPolicy:
             self._tokenizer,
             list(prompts.values()),
             self._sampling,
+            end_ids=turn_end_ids(self._tokenizer),
             is_complete=self.syntax.looks_complete if one_call else None,
             progress=(lambda done, _: told(num_done + done)) if told else None,
         )

@@ -165,8 +165,8 @@ def compare(
     Writes a page with scores, paired differences to the first model with intervals and tests, and the cases that
     changed. One HTML file that needs no network, and its charts beside it.
     """
+    from tltrain.benches.compare import compare as work
     from tltrain.cli.scores import print_comparison
-    from tltrain.report.compare import compare as work
 
     result = work(folders, out)
     if as_json:

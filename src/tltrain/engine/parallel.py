@@ -88,11 +88,12 @@ def find_processes() -> Processes:
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
     """Gradients of one dtype, some at a time."""
     bucket: list[Tensor] = []
+    size = 0
     for gradient in gradients:
-        is_full = sum(other.numel() for other in bucket) + gradient.numel() > _BUCKET
-        if bucket and (is_full or bucket[0].dtype is not gradient.dtype):
+        if bucket and (size + gradient.numel() > _BUCKET or bucket[0].dtype is not gradient.dtype):
             yield bucket
-            bucket = []
+            bucket, size = [], 0
         bucket.append(gradient)
+        size += gradient.numel()
     if bucket:
         yield bucket

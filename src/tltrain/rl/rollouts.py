@@ -128,6 +128,7 @@ def _complete(
             [prompt.ids for prompt in prompts],
             sampling,
             seeds=seeds,
+            end_ids=turn_end_ids(tokenizer),
             is_complete=scorer.syntax.looks_complete,
         )
 

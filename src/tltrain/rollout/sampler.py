@@ -8,7 +8,7 @@ Axes: B = prompt of a batch, V = vocabulary entry.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,6 @@ from torch import Tensor
 
 from tltrain.engine.head import output_weight
 from tltrain.engine.tree_attention import backbone, prefill
-from tltrain.render.turns import turn_end_ids
 from tltrain.rollout.cache import growing_cache, keep_rows
 from tltrain.rollout.plan import plan_batches
 
@@ -58,6 +57,7 @@ def sample(
     config: SamplingConfig,
     *,
     seeds: Sequence[int] | None = None,
+    end_ids: Collection[int] | None = None,
     is_complete: Callable[[str], bool] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Completion]:
@@ -65,10 +65,11 @@ def sample(
 
     Args:
         model: a causal language model; used in evaluation mode, and put back.
-        tokenizer: its tokenizer; a turn ends as its chat template says, see `turn_end_ids`.
+        tokenizer: its tokenizer.
         prompts: token ids, none empty.
         config: how to draw.
         seeds: one a prompt; default: its number.
+        end_ids: tokens that end a turn; None: the tokenizer's `eos_token_id`.
         is_complete: says of the text so far whether nothing more need be sampled.
         progress: told (prompts done, all prompts).
 
@@ -79,10 +80,12 @@ def sample(
     model.eval()
     completions = [Completion() for _ in prompts]
     seeds = range(len(prompts)) if seeds is None else seeds
+    end_ids = frozenset([tokenizer.eos_token_id] if end_ids is None else end_ids)
     done = 0
     try:
         for batch in plan_batches(prompts, config.batch_size):
-            run = _Batch(model, tokenizer, [prompts[i] for i in batch], config, [seeds[i] for i in batch], is_complete)
+            own = [prompts[i] for i in batch]
+            run = _Batch(model, tokenizer, own, config, [seeds[i] for i in batch], end_ids, is_complete)
             for index, completion in zip(batch, run.complete(), strict=True):
                 completions[index] = completion
             done += len(batch)
@@ -103,11 +106,13 @@ class _Batch:
         prompts: Sequence[Sequence[int]],
         config: SamplingConfig,
         seeds: Sequence[int],
+        end_ids: frozenset[int],
         is_complete: Callable[[str], bool] | None,
     ):
         self._model, self._backbone, self._weight = model, backbone(model), output_weight(model)
         self._device = self._weight.device
-        self._tokenizer, self._prompts, self._config, self._is_complete = tokenizer, prompts, config, is_complete
+        self._tokenizer, self._prompts, self._config = tokenizer, prompts, config
+        self._end_ids, self._is_complete = end_ids, is_complete
         self._draws = [random.Random(f"sample:{seed}") for seed in seeds]
         self._completions = [Completion() for _ in prompts]
         self._rows = list(range(len(prompts)))
@@ -181,7 +186,7 @@ class _Batch:
         self._rows = [self._rows[place] for place in kept]
 
     def _ends(self, ids: list[int]) -> bool:
-        if ids[-1] in turn_end_ids(self._tokenizer):
+        if ids[-1] in self._end_ids:
             return True
         if self._is_complete is None:
             return False

@@ -151,12 +151,12 @@ class _Trainee:
         measurement: dict[str, float | None] = {}
         for number in range(first, len(steps)):
             start = time.monotonic()
+            # every process draws for itself; the first what a lone one would
             seed_step(self._config.seed, f"step{self._processes.rank or ''}", number)
-            rows = [train[index].rendered for group in steps[number] for index in group]
             outcome = self._optimizer.step(self._losses(steps[number], train), number)
             if log is None:
                 continue
-            num_tokens = sum(len(rendered.input_ids) for rendered in rows)
+            num_tokens = sum(len(train[index].rendered.input_ids) for group in steps[number] for index in group)
             row: dict[str, object] = {
                 "step": number,
                 "loss": outcome.loss,

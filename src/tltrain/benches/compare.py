@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tltrain.benches.bench_scores import GroupScores
+from tltrain.benches.changes import build_changes
 from tltrain.benches.comparison import ERRORS, MAIN, Comparison, Difference, compare_evaluations, is_conversation
 from tltrain.benches.evaluations import Evaluation, read_evaluations
 from tltrain.benches.published import COLUMNS, NOTES, SOURCE, WHEN
 from tltrain.benches.scores import Score as MeasuredScore
 from tltrain.errors import UsageError
 from tltrain.files import write_text_atomic
-from tltrain.report.changes import build_changes
 from tltrain.report.charts import Chart, draw_levels, draw_mix, draw_scores
 from tltrain.report.page import environment, hash_of, read_script, read_style, writable
 from tltrain.report.palette import outcome_shares, stage_colours
