@@ -4,6 +4,7 @@ import copy
 import json
 import random
 import time
+from collections import Counter
 
 import pytest
 
@@ -12,6 +13,8 @@ from tltrain.formats.base import Companions
 from tltrain.formats.read import BadRow, open_source, read_source
 
 FIXTURES = research_rows.ROWS | chat_rows.ROWS
+SEVERAL = {"toolalpaca", "toolbench"}
+"""Formats of which a record may hold several trajectories."""
 VALUES = [
     None,
     True,
@@ -79,6 +82,7 @@ def damage(line, rng):
 
 
 def run(folder, num_rows, seed):
+    """For each format, how many of its rows were read or set aside how often; what is read is checked on the way."""
     rng = random.Random(seed)
     tools = folder / "tools.json"
     tools.write_text(json.dumps([{"name": "sort", "api_name": "sort", "parameters": {}}]))
@@ -89,27 +93,50 @@ def run(folder, num_rows, seed):
         lines = [line.replace(b"\n", b"") if line.strip() else b"{" for line in lines]
         path.write_bytes(b"".join(line + b"\n" for line in lines))
         started = time.process_time()
+        current = [0]
         source = open_source(path, format=name)
-        numbers = []
+        num_cases = {}
+        source = source._replace(records=followed(source.records, current, num_cases))
+        results = Counter(dict.fromkeys(range(1, per_format + 1), 0))
+        ids = Counter()
         for item in read_source(source, companions=Companions(tools=tools)):
+            results[current[0]] += 1
             if isinstance(item, BadRow):
                 assert "fault of tltrain" not in item.reason, (item.reason, item.row)
                 assert item.reason.startswith(f"{path}:{item.line}: "), item.reason
-                numbers.append((item.line, "bad"))
+                assert item.line == current[0], item
             else:
                 json.dumps(dict(item.provenance), allow_nan=False)
-                numbers.append((item.id, "good"))
-        assert len(set(numbers)) >= len(numbers) - sum(kind == "bad" for _, kind in numbers)
+                ids[item.id] += 1
+        assert max(ids.values(), default=0) <= 1, ids.most_common(1)
         assert time.process_time() - started < 5 + per_format / 200, name
-        yield name, per_format, numbers
+        if name == "toolalpaca":
+            assert all(count in {1, num_cases[number]} for number, count in results.items()), results
+        yield name, per_format, results
+
+
+def followed(records, current, num_cases):
+    """The records as they are, with the number of the one that is being read in `current`, and its cases counted."""
+    for file, record in records:
+        current[0] = record.number
+        num_cases[record.number] = cases_of(record.value)
+        yield file, record
+
+
+def cases_of(value):
+    """How many trajectories a record of ToolAlpaca holds."""
+    if not isinstance(value, dict):
+        return 1
+    key = "Instances" if isinstance(value.get("Instances"), list) else "Instructions"
+    return len(value[key]) if isinstance(value.get(key), list) else 1
 
 
 def check_counts(folder, num_rows, seed):
-    for name, given, numbers in run(folder, num_rows, seed):
-        if name in research_rows.ROWS:
-            continue  # a record may hold several trajectories
-        assert len(numbers) == given, name
-        assert len(set(numbers)) == given, name
+    for name, given, results in run(folder, num_rows, seed):
+        assert len(results) == given, name
+        assert min(results.values()) >= 1, (name, results)
+        if name not in SEVERAL:
+            assert max(results.values()) == 1, (name, results.most_common(3))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
