@@ -58,6 +58,8 @@ class WrittenRow(NamedTuple):
     row: dict[str, Json]
     lost: tuple[str, ...] = ()
     """One short phrase for each loss, the same for all rows of one kind, so that they can be counted."""
+    more: tuple[dict[str, Json], ...] = ()
+    """Further rows of the same trajectory, where one cannot hold it."""
 
 
 class WritableFormat(Format, Protocol):

@@ -87,7 +87,8 @@ def export_trajectories(
                 if strict:
                     raise DataError(refused[-1]) from error
                 continue
-            write_row(written.row)
+            for row in (written.row, *written.more):
+                write_row(row)
             lost.update(written.lost)
             num_written += 1
         if not num_written:

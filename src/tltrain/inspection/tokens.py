@@ -46,7 +46,10 @@ class CallWeights:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RowTokens:
-    """One row as tokens."""
+    """One row as tokens.
+
+    Where the chat template rewrites earlier turns there is a sequence for each query, one behind the other.
+    """
 
     pieces: tuple[TokenPiece, ...]
     calls: Mapping[int, CallWeights]
@@ -80,26 +83,31 @@ class TokenReader:
 
     def read(self, row: InspectedRow) -> RowTokens | DataError:
         """The row as tokens, or why it cannot be trained on."""
-        from tltrain.render.conversation import render
+        from tltrain.render.conversation import render_pieces
         from tltrain.render.tokens_view import token_rows
 
         blocked = frozenset(
             call.step.number for call in row.calls if any(block.by is not BlockedBy.FORMAT for block in call.blocks)
         )
         try:
-            rendered = render(row.trajectory, self._tokenizer, self._syntax, blocked=blocked, weighting=self._weighting)
+            sequences = render_pieces(
+                row.trajectory, self._tokenizer, self._syntax, blocked=blocked, weighting=self._weighting
+            )
         except DataError as error:
             return error
         return RowTokens(
-            pieces=tuple(_cut(token_rows(rendered, self._tokenizer), rendered.turns)),
+            pieces=tuple(
+                piece for rendered in sequences for piece in _cut(token_rows(rendered, self._tokenizer), rendered.turns)
+            ),
             calls={
                 call.number: CallWeights(
                     num_key=call.num_key, num_nonkey=call.num_nonkey, weight=call.weight, is_blocked=call.blocked
                 )
+                for rendered in sequences
                 for call in rendered.calls
             },
-            num_tokens=len(rendered.weights),
-            num_trained=sum(weight > 0 for weight in rendered.weights),
+            num_tokens=sum(len(rendered.weights) for rendered in sequences),
+            num_trained=sum(weight > 0 for rendered in sequences for weight in rendered.weights),
         )
 
 

@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 from tltrain.errors import DataError
 from tltrain.formats.base import CallMasks, WrittenRow
-from tltrain.render.conversation import render
+from tltrain.render.conversation import render_pieces
+from tltrain.render.rendered import RenderedTrajectory
 from tltrain.render.template import ensure_tool_template
 from tltrain.render.weights import KeyTokenWeighting
 from tltrain.syntax import get_syntax
@@ -17,6 +18,9 @@ IGNORED = -100
 
 class TokenRows:
     """A format that can be written alone: {id, input_ids, labels, loss_weights}, for one model.
+
+    Where the model's chat template rewrites earlier turns, a trajectory gives a row for each query, as it does in
+    training; see `render_pieces`.
 
     `labels` has the token itself where its weight is over 0, `loss_weights` the weights with key tokens (PKT). Both are
     aligned with `input_ids`; trainers shift them.
@@ -40,23 +44,19 @@ class TokenRows:
         self._weighting = weighting or KeyTokenWeighting()
 
     def write(self, trajectory: Trajectory, masks: CallMasks) -> WrittenRow:
-        """Turn a trajectory into one row; masked calls and weights of its file are in the labels.
+        """Turn a trajectory into rows; masked calls and weights of its file are in the labels.
 
         Raises:
             DataError: the chat template cannot write it, or nothing is left to train on.
         """
-        rendered = render(
+        pieces = render_pieces(
             trajectory, self._tokenizer, self._syntax, blocked=frozenset(masks), weighting=self._weighting
         )
-        pairs = zip(rendered.input_ids, rendered.weights, strict=True)
-        labels: list[Json] = [token if weight > 0 else IGNORED for token, weight in pairs]
-        row: dict[str, Json] = {
-            "id": rendered.id,
-            "input_ids": list(rendered.input_ids),
-            "labels": labels,
-            "loss_weights": list(rendered.weights),
-        }
-        return WrittenRow(row=row)
+        first, *more = [
+            _row(rendered, trajectory.id if len(pieces) == 1 else f"{trajectory.id}.{number}")
+            for number, rendered in enumerate(pieces, start=1)
+        ]
+        return WrittenRow(row=first, more=tuple(more))
 
     def refuse(self, record: Json) -> Literal["tokens cannot be read back as a conversation"]:  # noqa: ARG002
         """Nothing is read in this format."""
@@ -69,3 +69,14 @@ class TokenRows:
             DataError: always.
         """
         raise DataError(f"{where}: {self.refuse(record)}; keep the file that it was made of")
+
+
+def _row(rendered: RenderedTrajectory, identifier: str) -> dict[str, Json]:
+    pairs = zip(rendered.input_ids, rendered.weights, strict=True)
+    labels: list[Json] = [token if weight > 0 else IGNORED for token, weight in pairs]
+    return {
+        "id": identifier,
+        "input_ids": list(rendered.input_ids),
+        "labels": labels,
+        "loss_weights": list(rendered.weights),
+    }
