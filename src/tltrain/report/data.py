@@ -13,6 +13,7 @@ from tltrain.files import decode_json, read_json_lines
 from tltrain.report.records import (
     Case,
     Episode,
+    Mixture,
     PpoStep,
     Record,
     Rollout,
@@ -51,6 +52,8 @@ class RunData:
     record: RunRecord
     generated: Mapping[str, Json]
     """generate/summary.json."""
+    mixture: Mixture | None
+    """data/summary.json; None where the data was generated."""
     trajectories: Mapping[str, Trajectory]
     """Training trajectories by id."""
     verdicts: tuple[VerdictRow, ...]
@@ -90,7 +93,8 @@ def read_run(folder: Path) -> RunData:
         config_text=config_text,
         config=reader.parse_config("config.yaml", config_text),
         record=record,
-        generated=reader.read_object("generate/summary.json"),
+        generated=reader.read_object("generate/summary.json") if made_in == "generate" else {},
+        mixture=reader.read_record("data/summary.json", Mixture) if made_in == "data" else None,
         trajectories=reader.read_trajectories(f"{made_in}/train.jsonl"),
         verdicts=reader.read_rows("audit/verdicts.jsonl", VerdictRow),
         audited=reader.read_object("audit/summary.json"),

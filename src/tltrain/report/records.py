@@ -43,6 +43,49 @@ class RunRecord(Record):
     """In the order in which they ran."""
 
 
+class SourceFile(Record):
+    """What became of the rows of one file that was mixed; names as in data/summary.json."""
+
+    rows: int
+    bad_rows: int = 0
+    duplicates_removed: int = 0
+    in_test_sets: int = 0
+    in_test_sets_removed: int = 0
+    beyond_cap: int = 0
+    validation: int = 0
+    train: int = 0
+
+
+class Overlap(Record):
+    """What one training file and one test file have in common, in training rows."""
+
+    train: Text
+    test: Text
+    same_query: int = 0
+    near_query: int = 0
+    same_tools: int = 0
+    test_rows_met: int = 0
+
+
+class Mixture(Record):
+    """data/summary.json."""
+
+    train: dict[str, int] = {}
+    validation: dict[str, int] = {}
+    sources: dict[str, SourceFile] = {}
+    contamination: list[Overlap] = []
+
+    @property
+    def source_rows(self) -> list[dict[str, Any]]:
+        """Rows of a table, with the name of each file."""
+        return [{"file": name, **source.model_dump()} for name, source in self.sources.items()]
+
+    @property
+    def overlap_rows(self) -> list[dict[str, Any]]:
+        """Rows of a table."""
+        return [overlap.model_dump() for overlap in self.contamination]
+
+
 class VerdictRow(Record):
     """One line of audit/verdicts.jsonl: what the feedback says about one call."""
 
