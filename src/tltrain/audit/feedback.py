@@ -10,26 +10,24 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from tltrain.audit.answer_keys import ANSWER_KEYS, ASKING, MESSAGE_KEYS, PAYLOAD_KEYS, fold, word_set
 from tltrain.audit.evidence import locate
 from tltrain.audit.finding import Finding, Reader
 from tltrain.audit.free_text import EXPLANATION_LIMIT, read_ends, read_markup, read_notice, straighten
 from tltrain.audit.rules import Reach, RuleBook, kind_of_status, shipped_rules, split_name
 from tltrain.audit.shapes import Batch, field_messages, read_batch, read_items, says_nothing_of_failure, unbox
 from tltrain.audit.signals import (
-    ANSWER_KEYS,
-    MESSAGE_KEYS,
-    PAYLOAD_KEYS,
     Object,
     Signal,
     collect_texts,
     find_failures,
-    fold,
+    has_code_of_failure,
     has_unknown_code,
+    in_words,
     is_blank,
     is_envelope,
     says_ok,
     single_text,
-    word_set,
 )
 from tltrain.audit.structure import read_structure
 from tltrain.audit.verdict import BLAME_OF_KIND, Blame, Layer, Verdict, VerdictLabel, Witness
@@ -77,6 +75,7 @@ _HTTP_OK = re.compile(
     r"(?:OK|Created|Accepted|No Content)?[\s.,;:\-]*",
     re.IGNORECASE,
 )
+_SUCCESS_WORD = re.compile(r"成功|\b(?:ok|success\w{0,4}|done|completed?|accepted)\b", re.IGNORECASE)
 _REMEMBERED = 4000
 """Characters up to which the verdict on a text is remembered: short answers repeat."""
 _UNANSWERED = Verdict(
@@ -271,6 +270,9 @@ def _read_object(answer: Object, reader: Reader, depth: int) -> Finding:
         finding = _read_object(inside, reader, depth + 1)
         is_state = finding.label is _ERROR and finding.proof == "status_word"
         return finding._replace(label=_AMBIGUOUS) if is_state else finding
+    boxed = _read_boxed(answer, reader)
+    if boxed is not None:
+        return boxed
     off = reader.book.off
     failures = [signal for signal in find_failures(answer, reader.words) if signal.proof not in off]
     strong = [signal for signal in failures if not signal.is_weak]
@@ -291,6 +293,21 @@ def _read_object(answer: Object, reader: Reader, depth: int) -> Finding:
         or _read_emptiness(answer, inner, reader)
         or (inner if inner is not None else Finding(_OK, "object"))
     )
+
+
+def _read_boxed(answer: Object, reader: Reader) -> Finding | None:
+    """A failure inside the only field of an object, beside a tool's own fields: `{"edit": {"result": "Failure"}}`."""
+    if len(answer) != 1 or not ASKING.isdisjoint(reader.words):
+        return None
+    (inner,) = answer.values()
+    if not isinstance(inner, dict) or is_envelope(inner):
+        return None
+    signals = [
+        signal
+        for signal in find_failures(inner, reader.words)
+        if not signal.is_weak and signal.proof not in reader.book.off
+    ]
+    return _read_failure(inner, signals, None, reader) if signals else None
 
 
 def _read_failure(answer: Object, signals: list[Signal], inner: Finding | None, reader: Reader) -> Finding:
@@ -339,7 +356,8 @@ def _read_message(answer: Object, reader: Reader) -> Finding | None:
         texts = ((key, "\n".join(collect_texts({key: value}))) for key, value in spoken.items())
         messages = [(key, text) for key, text in texts if text]
     for key, text in messages:
-        finding = read_ends(text.strip(), reader) or read_notice(text.strip(), reader, is_quotable=False)
+        told = in_words(text.strip())
+        finding = read_ends(told, reader) or read_notice(told, reader, is_quotable=False)
         if finding.label is _OK and finding.proof == "says_success":
             return finding._replace(key=key)
         if finding.label is not _OK:
@@ -347,6 +365,9 @@ def _read_message(answer: Object, reader: Reader) -> Finding | None:
                 return finding._replace(label=_AMBIGUOUS, key=key, rule=None) if finding.label is _ERROR else None
             return finding._replace(key=key)
     if messages and has_unknown_code(answer):
+        is_failure = has_code_of_failure(answer) and not _SUCCESS_WORD.search(messages[0][1])
+        if is_failure and "unknown_code" not in reader.book.off:
+            return Finding(_ERROR, "unknown_code", messages[0][1], messages[0][0], messages[0][1])
         return Finding(_AMBIGUOUS, "unknown_code", messages[0][1], messages[0][0])
     return None
 

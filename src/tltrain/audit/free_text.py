@@ -13,6 +13,8 @@ _NOTICE_LIMIT = 300
 """Characters up to which a text is a notice; longer ones are content, and only how they open or close counts."""
 _QUOTE_LIMIT = 60
 """The same for tools that quote others, whose notices are shorter than what they quote."""
+_CONTENT_LINES = 3
+"""Lines from which on a text from a tool that shows content is content, and only its first line a notice."""
 _HEAD = 500
 _TAIL = 1500
 EXPLANATION_LIMIT = 2000
@@ -74,14 +76,17 @@ def read_notice(text: str, reader: Reader, *, is_quotable: bool = True) -> Findi
     if len(text) > _NOTICE_LIMIT:
         return Finding(VerdictLabel.OK, "long_content")
     plain = straighten(text)
+    is_content = plain.count("\n") >= _CONTENT_LINES - 1 and not reader.book.content_tools.isdisjoint(reader.words)
+    telling = plain.index("\n") if is_content else len(plain)
     plain = _blank_out(plain, reader.book, plain.casefold())
     lowered = plain.casefold()
     for rule, parts in reader.book.notices.that_may_match(lowered):
         match = find_first(parts, plain) if rule.applies_to(reader.words) else None
-        if match:
+        if match and (match.start() < telling or rule.label is VerdictLabel.OK):
             is_doubtful = rule.label is VerdictLabel.ERROR and is_quotable and _may_be_quote(text, reader)
             label = VerdictLabel.AMBIGUOUS if is_doubtful else rule.label
-            return Finding(label, rule.name, text[match.start() : match.end()], text=text, rule=rule)
+            named = None if is_content and rule.label is VerdictLabel.ERROR else rule  # the rest may say it better
+            return Finding(label, rule.name, text[match.start() : match.end()], text=text, rule=named)
     mention = reader.book.mention.search(plain) if reader.book.mention_literals.may_match(lowered) else None
     if mention and text.count("\n") < 2 and reader.book.reading_tools.isdisjoint(reader.words):
         return Finding(VerdictLabel.AMBIGUOUS, "mentions_error", text[mention.start() : mention.end()])
@@ -92,7 +97,8 @@ def _may_be_quote(text: str, reader: Reader) -> bool:
     """A headline about a time-out is no time-out: prose, not the language of programs, from a tool that quotes."""
     if not reader.book.asking_tools.isdisjoint(reader.words):
         return True
-    is_prose = len(text) > _QUOTE_LIMIT and not re.search(r"[(){}\[\]=_<>]|://", text)
+    is_of_programs = re.search(r"[(){}\[\]=_<>]|://", text) and len(text) <= 2 * _QUOTE_LIMIT
+    is_prose = len(text) > _QUOTE_LIMIT and not is_of_programs
     return is_prose and not reader.book.quoting_tools.isdisjoint(reader.words)
 
 
@@ -120,9 +126,13 @@ def read_markup(text: str, reader: Reader) -> Finding | None:
     head = text[:4000]
     for title in _MARKUP_TITLE.finditer(head):
         finding = read_ends(title[2].strip(), reader) or read_notice(title[2].strip(), reader)
+        if finding.proof == "quotes_content":
+            break  # an article about errors
         if finding.label is VerdictLabel.ERROR and "page_title" not in reader.book.off:
             return finding._replace(proof="page_title", text=_TAG.sub(" ", head), rule=None)
     element = _MARKUP_ERROR.search(head)
     if element and "error_element" not in reader.book.off:
         return Finding(VerdictLabel.ERROR, "error_element", element[0], text=_TAG.sub(" ", head))
-    return Finding(VerdictLabel.OK, "page")
+    bare = _TAG.sub(" ", head).strip() if len(text) <= _NOTICE_LIMIT else ""
+    finding = read_notice(bare, reader)
+    return finding if finding.label is VerdictLabel.ERROR else Finding(VerdictLabel.OK, "page")

@@ -82,6 +82,8 @@ class RuleBook:
     """Words in the names of tools whose short answers are the words of others."""
     asking_tools: frozenset[str]
     """Words in the names of tools that a person answers."""
+    content_tools: frozenset[str]
+    """Words in the names of tools whose answers of several lines are content: only how these begin counts."""
 
     off: frozenset[str] = frozenset()
     """Names of rules of structure that are not asked, see `STRUCTURE_RULES`."""
@@ -186,6 +188,7 @@ STRUCTURE_RULES: dict[str, str] = {
     "code": "The code of an answer that is all envelope is an HTTP failure, negative, or a word of failure.",
     "status_word": "A status field says failed, denied or the like.",
     "exception_type": "The type of an answer is the name of an exception.",
+    "unknown_code": "Nothing but a message and a service's own code of four digits or more: 10001, 50001.",
     "exit_code": "An exit code is not zero.",
     "outcome_false": "What the tool should do did not happen: `paid` is false, or `authenticated` after it.",
     "errors_of_an_inspection": "A tool that looks for errors lists some: ambiguous.",
@@ -213,6 +216,7 @@ def shipped_rules() -> RuleBook:
         reading_tools=_tool_words("reading"),
         quoting_tools=_tool_words("quoting"),
         asking_tools=_tool_words("asking"),
+        content_tools=frozenset().union(*map(_tool_words, ("reading", "quoting", "inspecting", "showing"))),
     )
 
 

@@ -6,23 +6,19 @@ Keys are compared folded, see `signals.fold`.
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-from tltrain.audit.signals import (
+from tltrain.audit.answer_keys import (
     ASKING,
     ERROR_ENDS,
+    ERROR_KEYS,
     INSPECTING,
     MESSAGE_KEYS,
     PAYLOAD_KEYS,
     STATE_KEYS,
     TELLING_KEYS,
-    Object,
-    Signal,
-    find_failures,
     fold,
-    is_blank,
-    is_envelope,
-    is_harmless_state,
     word_set,
 )
+from tltrain.audit.signals import Object, Signal, find_failures, is_blank, is_envelope, is_harmless_state
 from tltrain.types import Json
 
 _DONE = word_set(
@@ -54,6 +50,8 @@ def says_nothing_of_failure(answer: Object) -> bool:
         folded = fold(key)
         if folded.endswith(ERROR_ENDS):
             return False
+        if folded.endswith("status") and isinstance(value, str) and not is_harmless_state(value):
+            return False
         if folded in _TELLING and not (folded in STATE_KEYS and isinstance(value, str) and is_harmless_state(value)):
             return False
         has_content = has_content or not isinstance(value, list)
@@ -77,7 +75,9 @@ def unbox(answer: Object) -> Object | None:
     """The envelope inside `{"chart": {"result": null, "error": ...}}`; None if the object is no such box."""
     if len(answer) != 1:
         return None
-    (inner,) = answer.values()
+    ((key, inner),) = answer.items()
+    if fold(key) in ERROR_KEYS:
+        return None
     return inner if isinstance(inner, dict) and inner and is_envelope(inner) else None
 
 

@@ -1,82 +1,40 @@
-"""What the fields of an answer's outer object say: errors, statuses, flags, and where the payload lies.
-
-Keys are compared folded: lower case, letters and digits only, so that `errorMessage`, `error_message` and
-`Error-Message` are one.
-"""
+"""What the fields of an answer's outer object say: errors, statuses, flags, and where the payload lies."""
 
 import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
+from tltrain.audit.answer_keys import (
+    ASKING,
+    CONTENT_KEYS,
+    ENVELOPE_KEYS,
+    ERROR_CODE_KEYS,
+    ERROR_ENDS,
+    ERROR_KEYS,
+    EXIT_KEYS,
+    FAILURE_KEYS,
+    IDENTITY_ENDS,
+    INSPECTING,
+    MESSAGE_KEYS,
+    OF_AN_ENTITY,
+    OUTCOME_KEYS,
+    PAYLOAD_KEYS,
+    PLURAL_ENDS,
+    PLURAL_ERROR_KEYS,
+    PROBING,
+    STATUS_KEYS,
+    SUCCESS_KEYS,
+    TELLING_KEYS,
+    TYPE_KEYS,
+    fold,
+    word_set,
+)
 from tltrain.types import Json
 
 Object = Mapping[str, Json]
 
 
-def word_set(text: str) -> frozenset[str]:
-    """The words of a text, as a set."""
-    return frozenset(text.split())
-
-
-_PLURAL_ERROR_KEYS = word_set(
-    "errors exceptions failures faults errormessages validationerrors fielderrors formerrors errorlist"
-)
-_ERROR_CODE_KEYS = word_set("errorcode errcode errno errornumber errornum faultcode")
-ERROR_KEYS = (
-    _PLURAL_ERROR_KEYS
-    | _ERROR_CODE_KEYS
-    | word_set(
-        "error err errmsg errmessage errormsg errormessage errortext errordescription errordetail errordetails "
-        "errorinfo errorreason errortype errorname invalidparams invalidparameters invalidfields missingparams "
-        "missingparameters missingfields nonfielderrors exception exceptionmessage exceptiontype fault faultstring "
-        "failurereason failuremessage failreason failedreason apierror errorresponse"
-    )
-)
-_PLURAL_ENDS = ("errors", "exceptions")
-"""Ends of keys that hold errors where nothing but envelope stands beside them: `userErrors`."""
-ERROR_ENDS = ("failure", *_PLURAL_ENDS)
-MESSAGE_KEYS = word_set("message msg detail details reason info notice statusmessage statustext hint")
-STATUS_KEYS = word_set("status statuscode httpstatus httpstatuscode httpcode responsecode respcode cod responsestatus")
-SUCCESS_KEYS = word_set("success ok succeeded successful issuccess issuccessful wassuccessful succeed")
-FAILURE_KEYS = word_set("iserror haserror haserrors error errors failed isfailed failure timedout")
-EXIT_KEYS = word_set("exitcode returncode exitstatus exit rc")
-ANSWER_KEYS = word_set("response result output observation toolresult returnvalue responsebody apiresponse")
-"""Fields that hold the tool's own answer, whatever stands beside them."""
-PAYLOAD_KEYS = ANSWER_KEYS | word_set(
-    "data content text value answer body payload results reply return stdout stderr meta status header head "
-    "responseheader items"
-)
-"""Fields that hold the answer where nothing but envelope stands beside them."""
-_CONTENT_KEYS = (
-    "title",
-    "name",
-    "text",
-    "content",
-    "contents",
-    "query",
-    "summary",
-    "headline",
-    "snippet",
-    "description",
-    "body",
-)
-"""Ends of keys that hold what somebody wrote, not what the service says."""
-_ENVELOPE_KEYS = (
-    ERROR_KEYS
-    | MESSAGE_KEYS
-    | STATUS_KEYS
-    | SUCCESS_KEYS
-    | FAILURE_KEYS
-    | EXIT_KEYS
-    | PAYLOAD_KEYS
-    | word_set(
-        "code type title instance jsonrpc timestamp time date path requestid traceid correlationid method url "
-        "documentationurl docurl docs help helpurl moreinfo retryafter severity level version apiversion stack "
-        "stacktrace trace cause innererror extensions locations param target category outcome state tool toolname "
-        "function action resource resourcetype resultcode duration elapsed"
-    )
-)
 _BLANK_WORDS = word_set("none null nil no n/a na false ok success noerror no_error nothing [] {} - 200 undefined") | {
     "",
     "no error",
@@ -87,7 +45,8 @@ _BLANK_WORDS = word_set("none null nil no n/a na false ok success noerror no_err
 }
 _OK_WORDS = word_set("ok success successful succeeded completed complete done true created accepted")
 _FAIL_WORDS = word_set(
-    "error errored failed failure fail ko nok denied rejected invalid unauthorized unauthenticated forbidden notfound "
+    "error errored failed failure fail ko nok denied rejected refused unprocessableentity invalid unauthorized "
+    "unauthenticated forbidden notfound "
     "timeout timedout exception unavailable badrequest requestdenied permissiondenied resourceexhausted overquerylimit "
     "invalidrequest invalidargument internalerror servererror notok unsuccessful declined aborted unknownerror fatal "
     "overdailylimit conflict"
@@ -98,35 +57,7 @@ _FAIL_CODE = re.compile(
     re.IGNORECASE,
 )
 _EXCEPTION_NAME = re.compile(r"(?:Exception|Error|Fault)$")
-INSPECTING = word_set(
-    "lint validate validator check checker analyze analyse analyzer compile test tests log logs error errors exception "
-    "exceptions diagnose diagnostics scan monitor audit review inspect debug verify spellcheck grammar health"
-)
-"""Words of tools whose very result may be a list of errors."""
-ASKING = word_set(
-    "is has check can are does verify validate test compare exists contains should get list search find fetch read "
-    "show lookup query retrieve status describe view"
-)
-"""Words of tools that ask about the world, so that `false` and `failed` are answers."""
-
-
-_TYPE_KEYS = word_set("type name class exceptiontype")
-_STATE_KEYS = word_set("status state result outcome level responsestatus statustext")
-TELLING_KEYS = (
-    ERROR_KEYS
-    | STATUS_KEYS
-    | SUCCESS_KEYS
-    | FAILURE_KEYS
-    | EXIT_KEYS
-    | _TYPE_KEYS
-    | _STATE_KEYS
-    | {"code", "resultcode"}
-)
-"""Keys that can hold a signal, beside those of the ends that `find_failures` knows."""
-
-
-STATE_KEYS = _TYPE_KEYS | _STATE_KEYS
-"""Keys of which only some words are signals."""
+_CONSTANT = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 
 
 @lru_cache(maxsize=4096)
@@ -145,6 +76,11 @@ _DEEDS = word_set(
 """What a tool did or did not do; `locked`, `enabled` and the like are states, which may well be false."""
 
 
+_ENTITY_FIELDS = 4
+"""Fields from which on an object is a thing rather than an answer about one."""
+_LONG_CODE = 1000
+
+
 class Signal(NamedTuple):
     """A field that says the call failed."""
 
@@ -156,12 +92,6 @@ class Signal(NamedTuple):
     """HTTP status, where the field holds one."""
     is_weak: bool = False
     """True where the field can be read both ways."""
-
-
-@lru_cache(maxsize=4096)
-def fold(key: str) -> str:
-    """A key in lower case, letters and digits only, without a prefix such as `odata.` or `soap:`."""
-    return re.sub(r"[\W_]", "", re.split(r"[.:]", key.strip())[-1].lower())
 
 
 def is_blank(value: Json) -> bool:
@@ -184,8 +114,8 @@ def is_blank(value: Json) -> bool:
 def is_envelope(answer: Object) -> bool:
     """True if whatever the object says stands in fields that any service may have, none of them its own."""
     keys = {fold(key) for key, value in answer.items() if value not in (None, "", [], {})}
-    own = keys - _ENVELOPE_KEYS
-    return not own or all(key.endswith(_PLURAL_ENDS) or (key == "id" and "jsonrpc" in keys) for key in own)
+    own = keys - ENVELOPE_KEYS
+    return not own or all(key.endswith(PLURAL_ENDS) or (key == "id" and "jsonrpc" in keys) for key in own)
 
 
 def says_ok(answer: Object) -> bool:
@@ -214,12 +144,13 @@ def find_failures(answer: Object, words: Collection[str]) -> Iterator[Signal]:
     keys = {fold(key) for key in answer}
     for key, value in answer.items():
         folded = fold(key)
-        if value is not False and folded not in TELLING_KEYS and not folded.endswith(ERROR_ENDS):
+        if value is not False and folded not in TELLING_KEYS and not folded.endswith((*ERROR_ENDS, "status")):
             continue
         signal = (
             _flag(folded, key, value, keys)
+            or _problem_name(folded, key, value, keys)
             or _error_field(folded, key, value, envelope=envelope, keys=keys, words=words)
-            or _status_code(folded, key, value, envelope=envelope, keys=keys)
+            or _status_code(folded, key, value, envelope=envelope, keys=keys, words=words)
             or _status_word(folded, key, value, envelope=envelope, words=words)
             or _exit_code(folded, key, value)
             or _outcome(folded, key, value, answer, words)
@@ -232,6 +163,8 @@ def _flag(folded: str, key: str, value: Json, keys: Collection[str]) -> Signal |
     is_count = not isinstance(value, bool) and not {"failed", "failures", "total", "errors", "failure"}.isdisjoint(keys)
     if folded in SUCCESS_KEYS and not is_count and (value is False or value == 0 or _word(value) in {"false", "no"}):
         return Signal("success_false", key, value)
+    if folded == "status" and value is False and not {"data", "message", "messages", "msg"}.isdisjoint(keys):
+        return Signal("success_false", key, value)
     if folded in FAILURE_KEYS and (value is True or _word(value) == "true"):
         return Signal("failure_flag", key, value)
     return None
@@ -241,27 +174,42 @@ def _error_field(
     folded: str, key: str, value: Json, *, envelope: bool, keys: Collection[str], words: Collection[str]
 ) -> Signal | None:
     is_like = (folded.endswith("failure") and isinstance(value, str)) or (
-        envelope and folded.endswith(_PLURAL_ENDS) and isinstance(value, list)
+        envelope and folded.endswith(PLURAL_ENDS) and isinstance(value, list)
     )
     if (folded not in ERROR_KEYS and not is_like) or is_blank(value) or isinstance(value, bool):
+        return None
+    if folded in OF_AN_ENTITY and not envelope and _is_looked_up(keys, words):
         return None
     number = _number(value)
     if number is not None:
         status = _http_failure(number)
-        is_measured = not number.is_integer() or (folded in _PLURAL_ERROR_KEYS and status is None)
-        if is_measured or (folded not in _ERROR_CODE_KEYS and not envelope and status is None):
+        is_measured = not number.is_integer() or (folded in PLURAL_ERROR_KEYS and status is None)
+        if is_measured or (folded not in ERROR_CODE_KEYS and not envelope and status is None):
             return None
         return Signal("error_field", key, value, status)
     if not isinstance(value, str):
         leaves = [leaf for leaf in iterate_leaves(value) if not is_blank(leaf)]
         if all(isinstance(leaf, float) and not leaf.is_integer() for leaf in leaves):
             return None
-        if folded in _PLURAL_ERROR_KEYS and not INSPECTING.isdisjoint(words):
+        if folded in PLURAL_ERROR_KEYS and not INSPECTING.isdisjoint(words):
             is_result = not {"valid", "isvalid", "passed"}.isdisjoint(keys) or not {"log", "logs", "errors"}.isdisjoint(
                 words
             )
             return None if is_result else Signal("errors_of_an_inspection", key, value, is_weak=True)
     return Signal("error_field", key, value, next(_statuses_within(value), None))
+
+
+def _is_looked_up(keys: Collection[str], words: Collection[str]) -> bool:
+    """True for a thing with a name and a state of its own, from a tool that looks things up."""
+    has_state = any(key.endswith("status") or key in {"state", "paid"} for key in keys)
+    has_name = any(key.endswith(IDENTITY_ENDS) for key in keys)
+    return len(keys) >= _ENTITY_FIELDS and has_state and has_name and not ASKING.isdisjoint(words)
+
+
+def _problem_name(folded: str, key: str, value: Json, keys: Collection[str]) -> Signal | None:
+    """`{"name": "ORDER_NOT_APPROVED", "message": ..., "details": [...]}`: a problem by its name."""
+    is_problem = folded == "name" and {"message", "details"} <= set(keys)
+    return Signal("exception_type", key, value) if is_problem and _CONSTANT.fullmatch(str(value)) else None
 
 
 def _statuses_within(value: Json) -> Iterator[int]:
@@ -274,8 +222,12 @@ def _statuses_within(value: Json) -> Iterator[int]:
                     yield status
 
 
-def _status_code(folded: str, key: str, value: Json, *, envelope: bool, keys: Collection[str]) -> Signal | None:
+def _status_code(
+    folded: str, key: str, value: Json, *, envelope: bool, keys: Collection[str], words: Collection[str]
+) -> Signal | None:
     status = _status(value)
+    if not envelope and len(keys) >= _ENTITY_FIELDS and not PROBING.isdisjoint(words):
+        return None
     if folded in STATUS_KEYS and status is not None and 400 <= status < 600:
         return Signal("status_code", key, value, status)
     if folded not in {"code", "resultcode"} or not envelope:
@@ -293,17 +245,21 @@ def _status_code(folded: str, key: str, value: Json, *, envelope: bool, keys: Co
 def _status_word(folded: str, key: str, value: Json, *, envelope: bool, words: Collection[str]) -> Signal | None:
     if not isinstance(value, str) or len(value) > 80:
         return None
-    if folded in _TYPE_KEYS:
+    if folded in TYPE_KEYS:
         is_named = _EXCEPTION_NAME.search(value) or fold(value) == "error"
         return Signal("exception_type", key, value) if is_named and (envelope or key == "__type") else None
-    if folded not in _STATE_KEYS:
+    if folded not in OUTCOME_KEYS and not folded.endswith("status"):
         return None
-    if fold(value) not in _FAIL_WORDS:
+    word = fold(value)
+    if word not in _FAIL_WORDS:
         return None
     if envelope:
         return Signal("status_word", key, value)
-    # the state of a thing: an answer to who asked for it, perhaps a failure to who tried to change it
-    return None if words and not ASKING.isdisjoint(words) else Signal("status_word", key, value, is_weak=True)
+    # the state of a thing: an answer to who asked for it, a failure to who tried to change it into another
+    if words and not ASKING.isdisjoint(words):
+        return None
+    is_wanted = any(word[:4] == wanted[:4] for wanted in words)
+    return Signal("status_word", key, value, is_weak=is_wanted or not words)
 
 
 def _exit_code(folded: str, key: str, value: Json) -> Signal | None:
@@ -323,12 +279,17 @@ def _outcome(folded: str, key: str, value: Json, answer: Object, words: Collecti
     return None
 
 
+def in_words(text: str) -> str:
+    """A constant such as INVALID_USER_KEY in words; any other text as it is."""
+    return text.replace("_", " ") if _CONSTANT.fullmatch(text) else text
+
+
 def single_text(answer: Object) -> tuple[str, str] | None:
     """Key and sentence of an object that holds one short text and nothing else, which is no title or content."""
     if len(answer) != 1:
         return None
     ((key, value),) = answer.items()
-    if not isinstance(value, str) or len(value) > 300 or fold(key).endswith(_CONTENT_KEYS):
+    if not isinstance(value, str) or len(value) > 300 or fold(key).endswith(CONTENT_KEYS):
         return None
     return (key, value) if " " in value or fold(key) in MESSAGE_KEYS else None
 
@@ -337,8 +298,19 @@ def has_unknown_code(answer: Object) -> bool:
     """True for an application's own non-zero code that neither the web nor a word explains."""
     if not is_envelope(answer) or any(fold(key) == "data" and not is_blank(value) for key, value in answer.items()):
         return False
-    codes = [_status(value) for key, value in answer.items() if fold(key) in {"code", "resultcode"}]
-    return any(code is not None and code != 0 and not 100 <= code < 400 for code in codes)
+    return any(code != 0 and not 100 <= code < 400 for code in _codes(answer))
+
+
+def has_code_of_failure(answer: Object) -> bool:
+    """True where that code is a long one: 1 often means that all is well, 10001 never does."""
+    return has_unknown_code(answer) and any(abs(code) >= _LONG_CODE for code in _codes(answer))
+
+
+def _codes(answer: Object) -> list[int]:
+    codes = (
+        _status(value) for key, value in answer.items() if fold(key) in {"code", "resultcode", "codigo", "infocode"}
+    )
+    return [code for code in codes if code is not None]
 
 
 def collect_texts(value: "Json | Object", *, is_inside: bool = False) -> Iterator[str]:
