@@ -12,6 +12,8 @@ from torch import Tensor
 
 from tltrain.rl.masking import check_shapes, keep_trained, masked_mean
 
+_SPREAD_FLOOR = 1e-4
+
 
 class Advantages(NamedTuple):
     """What the policy and the critic learn from."""
@@ -121,18 +123,95 @@ def leave_one_out(rewards_BT: Tensor, loss_mask_BT: Tensor, groups: Sequence[Has
         ValueError: shapes differ.
     """
     check_shapes(loss_mask_BT, rewards_BT=rewards_BT)
-    if len(groups) != len(rewards_BT):
-        raise ValueError(f"{len(groups)} groups for {len(rewards_BT)} rows; give one for each row")
     totals_B = keep_trained(rewards_BT, loss_mask_BT).sum(dim=1)
-    rows: dict[Hashable, list[int]] = {}
-    for row, group in enumerate(groups):
-        rows.setdefault(group, []).append(row)
     beyond_B = torch.zeros_like(totals_B)
-    for members in rows.values():
+    for members in _rows_of_groups(groups, len(totals_B)):
         if len(members) > 1:
             own = totals_B[members]
             beyond_B[members] = own - (own.sum() - own) / (len(members) - 1)
     return keep_trained(beyond_B[:, None].expand_as(rewards_BT), loss_mask_BT)
+
+
+@torch.no_grad()
+def relative_to_group(
+    rewards_BT: Tensor, loss_mask_BT: Tensor, groups: Sequence[Hashable], *, scale_by_spread: bool
+) -> Tensor:
+    """The rewards of a completion beyond the mean of all completions of its prompt, in units of their spread.
+
+    Source: GRPO, Shao et al. 2024, arXiv:2402.03300, section 4.1.2; the spread is the standard deviation of a sample
+    (divided by n - 1) plus 1e-4, as in TRL. Without `scale_by_spread`: Dr. GRPO, Liu et al. 2025, arXiv:2503.20783.
+    A completion whose prompt has no other gets 0.
+
+    Args:
+        rewards_BT: reward of each token, as from `token_rewards`; their sum over a completion counts.
+        loss_mask_BT: bool; True on tokens the model wrote.
+        groups: of each row, which prompt it answers.
+        scale_by_spread: divide by the spread.
+
+    Returns:
+        (B, T) float32 without gradient; 0 where nothing is trained.
+
+    Raises:
+        ValueError: shapes differ.
+    """
+    check_shapes(loss_mask_BT, rewards_BT=rewards_BT)
+    totals_B = keep_trained(rewards_BT, loss_mask_BT).sum(dim=1)
+    beyond_B = torch.zeros_like(totals_B)
+    for members in _rows_of_groups(groups, len(totals_B)):
+        own = totals_B[members]
+        beyond_B[members] = own - own.mean()
+        if scale_by_spread and len(members) > 1:
+            beyond_B[members] /= own.std() + _SPREAD_FLOOR
+    return keep_trained(beyond_B[:, None].expand_as(rewards_BT), loss_mask_BT)
+
+
+@torch.no_grad()
+def rewards_to_go(rewards_BT: Tensor, loss_mask_BT: Tensor, *, gamma: float) -> Tensor:
+    """The discounted rewards from each token on, measured against nothing.
+
+    Source: REINFORCE++, Hu et al. 2025, arXiv:2501.03262, Eq. 7 at gamma 1: the score at the end minus the KL penalty
+    of the tokens to come. It is meant to be whitened over the whole batch.
+
+    Args:
+        rewards_BT: reward of each token, as from `token_rewards`.
+        loss_mask_BT: bool; True on tokens the model wrote.
+        gamma: discount a token, in [0, 1].
+
+    Returns:
+        (B, T) float32 without gradient; 0 where nothing is trained.
+    """
+    return gae(rewards_BT, torch.zeros_like(rewards_BT), loss_mask_BT, gamma=gamma, gae_lambda=1.0).advantages
+
+
+def without_spread(scores: Sequence[float], groups: Sequence[Hashable]) -> list[bool]:
+    """Of each completion, whether all those of its prompt earned the same, so that they teach nothing.
+
+    Source: DAPO, Yu et al. 2025, arXiv:2503.14476, Eq. 11, which draws others in their place; here they are left out.
+    """
+    equal = [False] * len(scores)
+    for members in _rows_of_groups(groups, len(scores)):
+        if len({scores[row] for row in members}) == 1:
+            for row in members:
+                equal[row] = True
+    return equal
+
+
+def length_penalty(num_tokens: int, *, max_tokens: int, buffer: int) -> float:
+    """What a long completion loses: 0 up to `max_tokens - buffer` tokens, falling evenly to -1 at `max_tokens`.
+
+    Source: soft overlong punishment of DAPO, Yu et al. 2025, arXiv:2503.14476, Eq. 13.
+    """
+    over = num_tokens - (max_tokens - buffer)
+    return -min(1.0, over / buffer) if buffer > 0 and over > 0 else 0.0
+
+
+def _rows_of_groups(groups: Sequence[Hashable], num_rows: int) -> list[list[int]]:
+    if len(groups) != num_rows:
+        raise ValueError(f"{len(groups)} groups for {num_rows} rows; give one for each row")
+    rows: dict[Hashable, list[int]] = {}
+    for row, group in enumerate(groups):
+        rows.setdefault(group, []).append(row)
+    return list(rows.values())
 
 
 @torch.no_grad()

@@ -33,7 +33,13 @@ def plan_steps(prompts: Sequence[Prompt], config: PpoConfig) -> list[Step]:
 
 
 def plan_minibatches(
-    groups: Sequence[int], *, num_updates: int, minibatch_size: int, seed: int, step: int
+    groups: Sequence[int],
+    *,
+    num_updates: int,
+    minibatch_size: int,
+    seed: int,
+    step: int,
+    rows: Sequence[int] | None = None,
 ) -> list[list[int]]:
     """The rollouts of each optimizer step on one rollout batch.
 
@@ -45,13 +51,14 @@ def plan_minibatches(
         minibatch_size: rollouts an optimizer step; the last of a pass may have fewer.
         seed: decides the order, together with
         step: the number of the rollout batch.
+        rows: numbers of the rollouts that are learnt from; None: all.
 
     Returns:
         Indices of rollouts, pass after pass.
     """
     members: dict[int, list[int]] = {}
-    for index, group in enumerate(groups):
-        members.setdefault(group, []).append(index)
+    for index in range(len(groups)) if rows is None else rows:
+        members.setdefault(groups[index], []).append(index)
     rng = random.Random(f"{seed}:minibatches:{step}")
     minibatches: list[list[int]] = []
     for _ in range(num_updates):

@@ -19,6 +19,29 @@ CriticKind = Literal["head", "separate"]
 """
 
 
+Advantage = Literal["gae", "rloo", "grpo", "reinforce++"]
+"""What a reward is measured against:
+
+- gae: the critic's value. PPO's, and the paper's.
+- rloo: the mean reward of the other completions of the prompt. It needs no critic that has learnt anything yet.
+- grpo: the mean reward of all completions of the prompt, in units of their spread.
+- reinforce++: nothing but, with `whiten_advantages`, the mean and spread of the whole rollout batch.
+
+All but gae do without a critic.
+"""
+
+LossMean = Literal["token", "sequence", "constant"]
+"""Over what the policy's loss is averaged:
+
+- token: all trained tokens of the minibatch alike, so that long completions weigh more. PPO's, and DAPO's (Yu et al.
+  2025, arXiv:2503.14476, Eq. 8).
+- sequence: the tokens of each completion, then the completions. GRPO's (Shao et al. 2024, arXiv:2402.03300, Eq. 3);
+  a token of a short completion weighs more.
+- constant: the sum over the completions' number times the most tokens that one may have. Dr. GRPO's (Liu et al. 2025,
+  arXiv:2503.20783, section 3.2), in which no length is favoured.
+"""
+
+
 class PpoConfig(BaseModel):
     """Everything that decides what reinforcement learning does with its prompts.
 
@@ -71,14 +94,28 @@ class PpoConfig(BaseModel):
     """beta: what a nat of divergence from the SFT model costs. Default: the paper."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k1"
     """See `KlEstimator`. Default: the paper."""
+    kl_in: Literal["reward", "loss"] = "reward"
+    """Where the divergence is paid for: token by token in the reward, as the paper, or in the loss, as GRPO, which
+    wants k2 or k3."""
+    kl_target: float | None = Field(default=None, gt=0)
+    """Nats a completion; `kl_coef` is then only the start, and follows the divergence, see `AdaptiveKl`. None: fixed,
+    as the paper."""
+    kl_horizon: float = Field(default=10_000, gt=0)
+    """Completions over which `kl_coef` may move by a fifth. Default: Ziegler et al. 2019."""
     gamma: float = Field(default=1.0, ge=0, le=1)
     """Discount a token. Default: the paper."""
     gae_lambda: float = Field(default=0.95, ge=0, le=1)
     """Default: the paper."""
-    baseline: Literal["critic", "group"] = "critic"
-    """What a reward is measured against. "critic": its value, by GAE; the paper's. "group": the mean reward of the
-    other completions of the prompt (RLOO), which needs no critic that has learnt anything yet. The critic trains all
-    the same, and decides nothing."""
+    advantage: Advantage = "gae"
+    """What a reward is measured against. Default: the paper."""
+    scale_by_spread: bool = True
+    """Of grpo; False is Dr. GRPO, which does not favour prompts on which nearly all completions earn the same."""
+    drop_equal_groups: bool = False
+    """Learn nothing from prompts whose completions all earned the same (DAPO)."""
+    truncated: Literal["score", "mask"] = "score"
+    """Completions that were cut off: learn from their score, as the paper, or nothing at all."""
+    overlong_buffer: int = Field(default=0, ge=0)
+    """Tokens before `max_new_tokens` over which a completion loses up to 1, see `length_penalty`; 0: none."""
     whiten_advantages: bool = True
     """Scale the advantages of a rollout batch to mean 0 and variance 1. The paper does not; with it a learning rate
     fits whatever the rewards' size."""
@@ -93,6 +130,10 @@ class PpoConfig(BaseModel):
     alone. Memory grows with it, results do not change."""
     clip_range: float = Field(default=0.2, gt=0, lt=1)
     """Of the ratio. Default: the paper."""
+    clip_range_high: float | None = Field(default=None, gt=0)
+    """How far the ratio may rise; None: as far as it may fall. DAPO's 0.28 keeps rare tokens alive."""
+    loss_mean: LossMean = "token"
+    """Over what the policy's loss is averaged. Default: PPO."""
     value_clip_range: float | None = Field(default=0.2, gt=0)
     """How far a value may move in the updates on one rollout batch; None: anywhere. Default: the paper."""
     vf_coef: float = Field(default=1.0, gt=0)
@@ -154,8 +195,20 @@ class PpoConfig(BaseModel):
                 raise ValueError(
                     f"{name}.dropout={adapters.dropout}; the policy that trains must be the one that samples: use 0"
                 )
-        if self.baseline == "group" and self.samples_per_prompt == 1:
-            raise ValueError("baseline='group' compares completions of one prompt; raise samples_per_prompt to 4, say")
+        for name, is_on in (
+            (f"advantage={self.advantage!r}", self.advantage in ("rloo", "grpo")),
+            ("drop_equal_groups=true", self.drop_equal_groups),
+        ):
+            if is_on and self.samples_per_prompt == 1:
+                raise ValueError(f"{name} compares completions of one prompt; raise samples_per_prompt to 4, say")
+        if self.advantage != "gae" and self.critic == "separate":
+            raise ValueError(f"advantage={self.advantage!r} does without a critic; leave critic='separate' out")
+        if self.kl_in == "loss" and self.kl_estimator == "k1":
+            raise ValueError(
+                "kl_in='loss' with kl_estimator='k1' teaches nothing, its gradient is 0 on average; use k3"
+            )
+        if self.overlong_buffer > self.max_new_tokens:
+            raise ValueError(f"overlong_buffer={self.overlong_buffer} is over max_new_tokens={self.max_new_tokens}")
         if self.keep == "best" and self.heldout_share == 0:
             raise ValueError("keep='best' needs held-out prompts, and heldout_share=0; raise it to 0.05, say")
         return self

@@ -11,7 +11,16 @@ from torch import Tensor
 
 from tltrain.engine.logprobs import TargetSequence
 from tltrain.rl.actor import Actor
-from tltrain.rl.advantages import gae, leave_one_out, token_rewards, whiten
+from tltrain.rl.advantages import (
+    gae,
+    leave_one_out,
+    length_penalty,
+    relative_to_group,
+    rewards_to_go,
+    token_rewards,
+    whiten,
+    without_spread,
+)
 from tltrain.rl.batches import plan_parts
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.critic import Critic
@@ -29,10 +38,12 @@ class Experience:
     """bool; True on sampled tokens, with which every row starts."""
     old_logprobs: Tensor
     """Under the policy that sampled, as the sampler saw them; nats."""
+    ref_logprobs: Tensor
+    """Under the SFT model; nats."""
     kl: Tensor
     """Estimate of the divergence from the SFT model; nats."""
     values: Tensor
-    """The critic's, at sampling time; reward units."""
+    """The critic's, at sampling time; reward units. 0 where advantages do without a critic."""
     advantages: Tensor
     """Whitened over the whole batch where the config says so."""
     returns: Tensor
@@ -46,11 +57,20 @@ class Experience:
 
 
 @torch.no_grad()
-def gain_experience(actor: Actor, critic: Critic, rollouts: Sequence[Rollout], config: PpoConfig) -> Experience:
+def gain_experience(
+    actor: Actor, critic: Critic, rollouts: Sequence[Rollout], config: PpoConfig, *, kl_coef: float | None = None
+) -> Experience:
     """Run reference and critic over a rollout batch, and work out rewards and advantages (method.md section 3).
 
-    Old log-probs are the sampler's, so there are two forward passes: the reference's, and the critic's or, where it
-    reads the actor's states, the actor's.
+    Old log-probs are the sampler's, so there are at most two forward passes: the reference's, and where advantages
+    need it the critic's or, where that reads the actor's states, the actor's.
+
+    Args:
+        actor: with its reference.
+        critic: not asked unless `config.advantage` is gae.
+        rollouts: at least one.
+        config: settings.
+        kl_coef: what a nat of divergence costs now; by default the config's.
     """
     sequences = tuple(rollout.sequence for rollout in rollouts)
     ref_logprobs: dict[int, Tensor] = {}
@@ -59,39 +79,72 @@ def gain_experience(actor: Actor, critic: Critic, rollouts: Sequence[Rollout], c
         part = [sequences[row] for row in rows]
         lengths = [len(sequence.positions) for sequence in part]
         ref_logprobs |= zip(rows, _cut(actor.reference_scores(part).logprobs, lengths), strict=True)
-        part_values = critic.values(part, actor.states(part) if critic.reads_actor else None)
-        values |= zip(rows, _cut(part_values, lengths), strict=True)
-    device = values[0].device
+        if config.advantage == "gae":
+            part_values = critic.values(part, actor.states(part) if critic.reads_actor else None)
+            values |= zip(rows, _cut(part_values, lengths), strict=True)
+    device = ref_logprobs[0].device
     loss_mask_BT = mask_of_lengths([len(rollout.completion.ids) for rollout in rollouts], device)
     sampled = torch.tensor([logprob for rollout in rollouts for logprob in rollout.completion.logprobs], device=device)
     old_logprobs_BT = pad_rows(sampled, loss_mask_BT)
-    values_BT = pad_rows(_in_order(values), loss_mask_BT)
-    kl_BT = compute_kl(
-        old_logprobs_BT,
-        pad_rows(_in_order(ref_logprobs), loss_mask_BT),
-        loss_mask_BT,
-        estimator=KlEstimator(config.kl_estimator),
-    )
+    ref_logprobs_BT = pad_rows(_in_order(ref_logprobs), loss_mask_BT)
+    values_BT = pad_rows(_in_order(values), loss_mask_BT) if values else torch.zeros_like(ref_logprobs_BT)
+    kl_BT = compute_kl(old_logprobs_BT, ref_logprobs_BT, loss_mask_BT, estimator=KlEstimator(config.kl_estimator))
     rewards_BT = token_rewards(
-        torch.tensor([rollout.score.value for rollout in rollouts], device=device),
+        torch.tensor([_worth(rollout, config) for rollout in rollouts], device=device),
         kl_BT,
         loss_mask_BT,
-        kl_coef=config.kl_coef,
+        kl_coef=0.0 if config.kl_in == "loss" else config.kl_coef if kl_coef is None else kl_coef,
         reward_clip=config.reward_clip,
     )
-    found = gae(rewards_BT, values_BT, loss_mask_BT, gamma=config.gamma, gae_lambda=config.gae_lambda)
-    advantages_BT = found.advantages
-    if config.baseline == "group":
-        advantages_BT = leave_one_out(rewards_BT, loss_mask_BT, [rollout.prompt.id for rollout in rollouts])
+    advantages_BT, returns_BT = _advantages(
+        rewards_BT, values_BT, loss_mask_BT, [rollout.prompt.id for rollout in rollouts], config
+    )
     return Experience(
         sequences=sequences,
         loss_mask=loss_mask_BT,
         old_logprobs=old_logprobs_BT,
+        ref_logprobs=ref_logprobs_BT,
         kl=kl_BT,
         values=values_BT,
         advantages=whiten(advantages_BT, loss_mask_BT) if config.whiten_advantages else advantages_BT,
-        returns=found.returns,
+        returns=returns_BT,
     )
+
+
+def rows_to_learn(rollouts: Sequence[Rollout], config: PpoConfig) -> list[int]:
+    """Numbers of the rollouts that the policy learns from; all of them count in what rewards are measured against."""
+    equal = without_spread([rollout.score.value for rollout in rollouts], [rollout.prompt.id for rollout in rollouts])
+    return [
+        row
+        for row, rollout in enumerate(rollouts)
+        if not (config.drop_equal_groups and equal[row])
+        and (config.truncated == "score" or rollout.completion.is_finished)
+    ]
+
+
+def _worth(rollout: Rollout, config: PpoConfig) -> float:
+    """The score of a completion, less what its length costs."""
+    num_tokens = len(rollout.completion.ids)
+    return rollout.score.value + length_penalty(
+        num_tokens, max_tokens=config.max_new_tokens, buffer=config.overlong_buffer
+    )
+
+
+def _advantages(
+    rewards_BT: Tensor, values_BT: Tensor, loss_mask_BT: Tensor, prompts: Sequence[str], config: PpoConfig
+) -> tuple[Tensor, Tensor]:
+    """Advantages before whitening, and what a critic learns."""
+    found = gae(rewards_BT, values_BT, loss_mask_BT, gamma=config.gamma, gae_lambda=config.gae_lambda)
+    match config.advantage:
+        case "gae":
+            return found
+        case "rloo":
+            return leave_one_out(rewards_BT, loss_mask_BT, prompts), found.returns
+        case "grpo":
+            relative_BT = relative_to_group(rewards_BT, loss_mask_BT, prompts, scale_by_spread=config.scale_by_spread)
+            return relative_BT, found.returns
+        case "reinforce++":
+            return rewards_to_go(rewards_BT, loss_mask_BT, gamma=config.gamma), found.returns
 
 
 def _cut(flat: Tensor, lengths: Sequence[int]) -> Sequence[Tensor]:

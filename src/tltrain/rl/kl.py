@@ -24,6 +24,36 @@ class KlEstimator(StrEnum):
     """(r - 1) - log r: never negative, low variance, unbiased; explodes where ref is far likelier than pi."""
 
 
+class AdaptiveKl(torch.nn.Module):
+    """The price of KL, raised where a rollout batch diverges more than wanted, and lowered where it does less.
+
+    Source: Ziegler et al. 2019, arXiv:1909.08593, section 2.2: e = clip(KL / target - 1, -0.2, 0.2) and
+    beta <- beta (1 + e n / horizon). It is a module so that checkpoints hold it.
+
+    Args:
+        coef: beta at the start.
+        target: wanted KL of a whole completion from the reference, nats; None leaves beta as it is.
+        horizon: completions over which beta may grow or shrink by a fifth.
+    """
+
+    def __init__(self, coef: float, *, target: float | None, horizon: float):
+        super().__init__()
+        self._target, self._horizon = target, horizon
+        self.coef = torch.nn.Parameter(torch.tensor(coef, dtype=torch.float64))
+
+    @property
+    def value(self) -> float:
+        """Beta."""
+        return self.coef.item()
+
+    @torch.no_grad()
+    def update(self, kl: float, num_completions: int) -> None:
+        """Look at the mean KL of a rollout batch, nats a completion."""
+        if self._target is not None:
+            error = min(0.2, max(-0.2, kl / self._target - 1))
+            self.coef.mul_(1 + error * num_completions / self._horizon)
+
+
 def compute_kl(logprobs_BT: Tensor, ref_logprobs_BT: Tensor, loss_mask_BT: Tensor, *, estimator: KlEstimator) -> Tensor:
     """One estimate of KL(pi || ref) for each trained token.
 
@@ -57,7 +87,7 @@ def compute_mean_kl(
     loss_mask_BT: Tensor,
     *,
     estimator: KlEstimator,
-    denominator: float | None = None,
+    denominator: float | Tensor | None = None,
 ) -> Tensor:
     """Mean of `compute_kl` over trained tokens, in nats a token; `denominator` as in `masked_mean`."""
     kl_BT = compute_kl(logprobs_BT, ref_logprobs_BT, loss_mask_BT, estimator=estimator)

@@ -10,8 +10,30 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tltrain.rl.config import LossMean
 from tltrain.rl.kl import KlEstimator, compute_mean_kl
 from tltrain.rl.masking import check_shapes, keep_trained, masked_mean
+
+
+def row_denominators(loss_mask_BT: Tensor, *, mean: LossMean, max_tokens: int) -> Tensor:
+    """What the sum over each completion of a minibatch is divided by; sum the quotients for the minibatch's mean.
+
+    Args:
+        loss_mask_BT: bool; of the whole minibatch; every row has a trained token.
+        mean: see `LossMean`.
+        max_tokens: most tokens of a completion.
+
+    Returns:
+        (B, 1) float32, positive.
+    """
+    lengths_B1 = loss_mask_BT.sum(dim=1, keepdim=True).float()
+    match mean:
+        case "token":
+            return lengths_B1.sum().expand_as(lengths_B1)
+        case "sequence":
+            return lengths_B1 * len(lengths_B1)
+        case "constant":
+            return torch.full_like(lengths_B1, len(lengths_B1) * max_tokens)
 
 
 class PolicyLoss(NamedTuple):
@@ -36,11 +58,14 @@ def clipped_policy_loss(
     loss_mask_BT: Tensor,
     *,
     clip_range: float,
+    clip_range_high: float | None = None,
     denominator: float | None = None,
+    loss_denominator: Tensor | None = None,
 ) -> PolicyLoss:
     """Clipped surrogate loss of PPO, as a mean over trained tokens.
 
-    Source: Schulman et al. 2017, arXiv:1707.06347, Eq. 7, negated so that lower is better.
+    Source: Schulman et al. 2017, arXiv:1707.06347, Eq. 7, negated so that lower is better; two clip ranges as in DAPO,
+    Yu et al. 2025, arXiv:2503.14476, Eq. 8 ("clip-higher").
 
     Args:
         logprobs_BT: log pi(token | prefix) of the policy being updated; nats.
@@ -48,21 +73,28 @@ def clipped_policy_loss(
         advantages_BT: whitened over the batch, hence unitless; no gradient.
         loss_mask_BT: bool; True on tokens the model wrote, False on prompt, tool replies and padding.
         clip_range: epsilon, in (0, 1); the paper 0.2.
+        clip_range_high: how far the ratio may rise, positive; by default as far as it may fall, `clip_range`.
         denominator: trained tokens of the whole minibatch; by default those given here.
+        loss_denominator: (B, 1), for a loss with another mean than over tokens, see `row_denominators`; the metrics
+            stay means over tokens.
 
     Raises:
-        ValueError: shapes differ, clip_range lies outside (0, 1), or nothing is trained and no denominator given.
+        ValueError: shapes differ, a clip range is out of bounds, or nothing is trained and no denominator given.
     """
     check_shapes(loss_mask_BT, logprobs_BT=logprobs_BT, old_logprobs_BT=old_logprobs_BT, advantages_BT=advantages_BT)
     if not 0 < clip_range < 1:
         raise ValueError(f"clip_range={clip_range} must lie in (0, 1); the paper uses 0.2")
+    if clip_range_high is not None and not clip_range_high > 0:
+        raise ValueError(f"clip_range_high={clip_range_high} must be positive; DAPO uses 0.28")
     old_logprobs_BT = old_logprobs_BT.detach()
     log_ratio_BT = keep_trained(logprobs_BT, loss_mask_BT) - keep_trained(old_logprobs_BT, loss_mask_BT)
     ratio_BT = log_ratio_BT.exp()
-    clipped_ratio_BT = ratio_BT.clamp(1 - clip_range, 1 + clip_range)
+    clipped_ratio_BT = ratio_BT.clamp(1 - clip_range, 1 + (clip_range_high or clip_range))
     advantages_BT = keep_trained(advantages_BT.detach(), loss_mask_BT)
     surrogate_BT = torch.minimum(ratio_BT * advantages_BT, clipped_ratio_BT * advantages_BT)
-    loss = masked_mean(-surrogate_BT, loss_mask_BT, denominator=denominator)
+    loss = masked_mean(
+        -surrogate_BT, loss_mask_BT, denominator=denominator if loss_denominator is None else loss_denominator
+    )
 
     with torch.no_grad():
         is_outside_BT = ratio_BT != clipped_ratio_BT

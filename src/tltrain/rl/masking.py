@@ -38,7 +38,7 @@ def keep_trained(x_BT: Tensor, loss_mask_BT: Tensor) -> Tensor:
     return x_BT.float().masked_fill(~loss_mask_BT, 0.0)
 
 
-def masked_mean(x_BT: Tensor, loss_mask_BT: Tensor, *, denominator: float | None = None) -> Tensor:
+def masked_mean(x_BT: Tensor, loss_mask_BT: Tensor, *, denominator: float | Tensor | None = None) -> Tensor:
     """Mean over trained tokens; a scalar in float32.
 
     Args:
@@ -46,7 +46,7 @@ def masked_mean(x_BT: Tensor, loss_mask_BT: Tensor, *, denominator: float | None
         loss_mask_BT: bool; True = counted.
         denominator: what the sum is divided by; by default the number of trained tokens here. Give the number in the
             whole minibatch (over the number of processes, where gradients are averaged across them) and the results
-            of its micro-batches add up to the mean of the minibatch.
+            of its micro-batches add up to the mean of the minibatch. A tensor (B, 1) has one for each row.
 
     Raises:
         ValueError: shapes differ, the denominator is not positive, or there is nothing to average and no denominator.
@@ -56,9 +56,9 @@ def masked_mean(x_BT: Tensor, loss_mask_BT: Tensor, *, denominator: float | None
         denominator = int(loss_mask_BT.sum())
         if denominator == 0:
             raise ValueError("loss_mask_BT has no trained token; a mean over none is undefined; drop this batch")
-    elif not denominator > 0:
+    elif not (denominator > 0 if isinstance(denominator, float | int) else bool((denominator > 0).all())):
         raise ValueError(f"denominator={denominator} must be positive; give the trained tokens of the whole minibatch")
-    return keep_trained(x_BT, loss_mask_BT).sum() / denominator
+    return (keep_trained(x_BT, loss_mask_BT) / denominator).sum()
 
 
 def mask_of_lengths(lengths: Sequence[int], device: torch.device | None = None) -> Tensor:

@@ -27,7 +27,8 @@ from tltrain.rl.batches import count_updates, plan_minibatches, plan_steps
 from tltrain.rl.best import BestWeights
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.critic import Critic
-from tltrain.rl.experience import Experience, gain_experience
+from tltrain.rl.experience import Experience, gain_experience, rows_to_learn
+from tltrain.rl.kl import AdaptiveKl
 from tltrain.rl.losses import explained_variance
 from tltrain.rl.masking import masked_mean
 from tltrain.rl.prompts import Prompt, PromptSet, make_prompts, split_heldout
@@ -229,6 +230,7 @@ class _Trainer:
         seed_step(config.seed, "initial weights", 0)
         self._critic = Critic(config, loaded.model, device)
         self.actor = Actor(config, loaded.model, device)
+        self._kl = AdaptiveKl(config.kl_coef, target=config.kl_target, horizon=config.kl_horizon)
         self._updater = Updater(config, self.actor, self._critic, num_steps=self._first_updates[-1])
         self._best = BestWeights(self.actor.model) if config.keep == "best" else None
 
@@ -239,7 +241,7 @@ class _Trainer:
 
     def run(self, progress: Progress | None) -> _Measured:
         """Do all steps that no checkpoint has, and leave the weights that are to be kept in the actor."""
-        modules = {"actor": self.actor.model, "critic": self._critic}
+        modules = {"actor": self.actor.model, "critic": self._critic, "kl": self._kl}
         modules |= {"best": self._best} if self._best is not None else {}
         optimizers = {"actor": self._updater.actor_optimizer, "critic": self._updater.critic_optimizer}
         checkpoints = self._out / "checkpoints"
@@ -279,18 +281,23 @@ class _Trainer:
                 f"resume. The first: {drawn.unscored[0]}"
             )
         times.append(time.monotonic())
-        experience = gain_experience(self.actor, self._critic, drawn.rollouts, config)
+        kl_coef = self._kl.value
+        experience = gain_experience(self.actor, self._critic, drawn.rollouts, config, kl_coef=kl_coef)
         times.append(time.monotonic())
+        rows = rows_to_learn(drawn.rollouts, config)
         minibatches = plan_minibatches(
             [rollout.group for rollout in drawn.rollouts],
             num_updates=config.num_updates,
             minibatch_size=config.minibatch_size,
             seed=config.seed,
             step=number,
+            rows=rows,
         )
-        updated = self._updater.update(experience, minibatches, first_step=self._first_updates[number])
+        updated = self._updater.update(experience, minibatches, first_step=self._first_updates[number], kl_coef=kl_coef)
         times.append(time.monotonic())
-        row = {"step": number} | _describe(drawn, experience, config) | updated | _describe_times(times, drawn)
+        described = _describe(drawn, experience, kl_coef)
+        self._kl.update(described["kl_completion"], len(drawn.rollouts))
+        row = {"step": number} | described | {"num_learnt": len(rows)} | updated | _describe_times(times, drawn)
         return row, drawn.rollouts
 
     def _measure(self) -> dict[str, float | None]:
@@ -325,7 +332,7 @@ class _Trainer:
         return _Measured(before if isinstance(before, dict) else {}, after if isinstance(after, dict) else {})
 
 
-def _describe(drawn: Drawn, experience: Experience, config: PpoConfig) -> dict[str, Any]:
+def _describe(drawn: Drawn, experience: Experience, kl_coef: float) -> dict[str, Any]:
     """Metrics of a rollout batch before anything is learnt from it."""
     rollouts = drawn.rollouts
     values = [rollout.score.value for rollout in rollouts]
@@ -341,7 +348,9 @@ def _describe(drawn: Drawn, experience: Experience, config: PpoConfig) -> dict[s
         "reward_parts": dict(parts),
         "errors": {label: count / len(rollouts) for label, count in labels.most_common()},
         "kl": kl,
-        "kl_penalty": config.kl_coef * experience.kl.sum(1).mean().item(),
+        "kl_completion": (kl_completion := experience.kl.sum(1).mean().item()),
+        "kl_coef": kl_coef,
+        "kl_penalty": kl_coef * kl_completion,
         "length": fmean(len(rollout.completion.ids) for rollout in rollouts),
         "truncated": fmean(not rollout.completion.is_finished for rollout in rollouts),
         "num_rollouts": len(rollouts),

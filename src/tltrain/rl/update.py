@@ -16,7 +16,8 @@ from tltrain.rl.batches import plan_parts
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.critic import Critic
 from tltrain.rl.experience import Experience
-from tltrain.rl.losses import clipped_policy_loss, clipped_value_loss, entropy_bonus
+from tltrain.rl.kl import KlEstimator, compute_mean_kl
+from tltrain.rl.losses import clipped_policy_loss, clipped_value_loss, entropy_bonus, row_denominators
 from tltrain.rl.masking import pad_rows
 
 
@@ -38,7 +39,12 @@ class Updater:
         self.critic_optimizer = Optimizer(critic.parameters(), config.critic_optimizer, num_steps)
 
     def update(
-        self, experience: Experience, minibatches: Sequence[Sequence[int]], *, first_step: int
+        self,
+        experience: Experience,
+        minibatches: Sequence[Sequence[int]],
+        *,
+        first_step: int,
+        kl_coef: float | None = None,
     ) -> dict[str, float]:
         """Learn from minibatches of a rollout batch, one optimizer step each.
 
@@ -46,25 +52,35 @@ class Updater:
             experience: the whole rollout batch.
             minibatches: numbers of rollouts.
             first_step: number of the first optimizer step in the whole run.
+            kl_coef: what a nat of divergence costs now, where it is paid for in the loss; by default the config's.
 
         Returns:
             Means over the minibatches of what `learn` tells, but for `max_ratio`, the largest; `sampling_gap`, the
             `approx_kl` of the first, before anything was updated: how far sampler and trainer disagree; and the last
-            `lr` and `critic_lr`.
+            `lr` and `critic_lr`. Empty where there is no minibatch.
 
         Raises:
             TltrainError: a loss or gradient is not finite.
         """
-        told = [self.learn(experience, rows, step=step) for step, rows in enumerate(minibatches, start=first_step)]
+        if not minibatches:
+            return {}
+        told = [
+            self.learn(experience, rows, step=step, kl_coef=kl_coef)
+            for step, rows in enumerate(minibatches, start=first_step)
+        ]
         means = {name: sum(row[name] for row in told) / len(told) for name in told[0]}
-        return means | {
-            "max_ratio": max(row["max_ratio"] for row in told),
-            "sampling_gap": told[0]["approx_kl"],
-            "lr": told[-1]["lr"],
-            "critic_lr": told[-1]["critic_lr"],
-        }
+        return (
+            means
+            | {
+                "max_ratio": max(row["max_ratio"] for row in told),
+                "sampling_gap": told[0]["approx_kl"],
+            }
+            | {name: told[-1][name] for name in ("lr", "critic_lr") if name in told[-1]}
+        )
 
-    def learn(self, experience: Experience, rows: Sequence[int], *, step: int) -> dict[str, float]:
+    def learn(
+        self, experience: Experience, rows: Sequence[int], *, step: int, kl_coef: float | None = None
+    ) -> dict[str, float]:
         """One optimizer step of the actor and one of the critic, on the mean over the tokens of some rollouts.
 
         Returns:
@@ -72,29 +88,46 @@ class Updater:
         """
         told: defaultdict[str, float] = defaultdict(float)
         batch = experience.select(rows)
-        parts = [batch.select(part) for part in plan_parts(batch.sequences, self._config)]
-        num_tokens = sum(int(part.loss_mask.sum()) for part in parts)
+        config = self._config
+        denominators_B1 = row_denominators(batch.loss_mask, mean=config.loss_mean, max_tokens=config.max_new_tokens)
+        planned = plan_parts(batch.sequences, config)
+        parts = [batch.select(part) for part in planned]
+        denominators = [denominators_B1[list(part)] for part in planned]
+        num_tokens = int(batch.loss_mask.sum())
         states: list[Tensor] = []
+        kl_coef = config.kl_coef if kl_coef is None else kl_coef
+        losses = self._actor_losses(parts, denominators, num_tokens, kl_coef, states, told)
         with _naming("actor_optimizer"):
-            actor_outcome = self.actor_optimizer.step(self._actor_losses(parts, num_tokens, states, told), step)
-        with _naming("critic_optimizer"):
-            critic_outcome = self.critic_optimizer.step(self._critic_losses(parts, num_tokens, states, told), step)
-        return dict(told) | _outcomes(actor_outcome, critic_outcome)
+            outcome = _outcome(self.actor_optimizer.step(losses, step))
+        if config.advantage == "gae":
+            with _naming("critic_optimizer"):
+                critic = self.critic_optimizer.step(self._critic_losses(parts, num_tokens, states, told), step)
+            outcome |= {f"critic_{name}": value for name, value in _outcome(critic).items()}
+        return dict(told) | outcome
 
     def _actor_losses(
-        self, parts: Sequence[Experience], num_tokens: int, states: list[Tensor], told: defaultdict[str, float]
+        self,
+        parts: Sequence[Experience],
+        denominators: Sequence[Tensor],
+        num_tokens: int,
+        kl_coef: float,
+        states: list[Tensor],
+        told: defaultdict[str, float],
     ) -> Iterator[Tensor]:
-        """Policy loss and entropy bonus of each micro-batch; keeps the hidden states for a critic that reads them."""
-        for part in parts:
+        """Policy loss, KL and entropy bonus of each micro-batch; keeps the states for a critic that reads them."""
+        for part, denominator_B1 in zip(parts, denominators, strict=True):
             output = self._actor.scores(part.sequences)
             states.append(output.hidden.detach())
+            logprobs_BT = pad_rows(output.scores.logprobs, part.loss_mask)
             policy = clipped_policy_loss(
-                pad_rows(output.scores.logprobs, part.loss_mask),
+                logprobs_BT,
                 part.old_logprobs,
                 part.advantages,
                 part.loss_mask,
                 clip_range=self._config.clip_range,
+                clip_range_high=self._config.clip_range_high,
                 denominator=num_tokens,
+                loss_denominator=denominator_B1,
             )
             entropy = entropy_bonus(
                 pad_rows(output.scores.entropies, part.loss_mask),
@@ -108,7 +141,15 @@ class Updater:
             told["mean_ratio"] += policy.mean_ratio.item()
             told["max_ratio"] = max(told["max_ratio"], policy.max_ratio.item())
             told["entropy"] += entropy.mean_entropy.item()
-            yield policy.loss + entropy.loss
+            loss = policy.loss + entropy.loss
+            if self._config.kl_in == "loss":
+                estimator = KlEstimator(self._config.kl_estimator)
+                kl = compute_mean_kl(
+                    logprobs_BT, part.ref_logprobs, part.loss_mask, estimator=estimator, denominator=denominator_B1
+                )
+                told["kl_loss"] += kl_coef * kl.item()
+                loss = loss + kl_coef * kl
+            yield loss
 
     def _critic_losses(
         self, parts: Sequence[Experience], num_tokens: int, states: Sequence[Tensor], told: defaultdict[str, float]
@@ -137,10 +178,5 @@ def _naming(field: str) -> Iterator[None]:
         raise TltrainError(f"{field}: {error}") from error
 
 
-def _outcomes(actor: StepOutcome, critic: StepOutcome) -> dict[str, float]:
-    return {
-        "grad_norm": actor.grad_norm,
-        "lr": actor.learning_rate,
-        "critic_grad_norm": critic.grad_norm,
-        "critic_lr": critic.learning_rate,
-    }
+def _outcome(outcome: StepOutcome) -> dict[str, float]:
+    return {"grad_norm": outcome.grad_norm, "lr": outcome.learning_rate}
