@@ -5,11 +5,16 @@ the second set, written after the causes found with the first were mended, 59 of
 The three sets in plain words, whose refusals avoid the words of programs on purpose, were met so at first sight, one
 after the other, each before what it showed was mended: precision 0.906, 0.579 and 0.920, recall 0.537, 0.193 and 0.639;
 the rules as they were before the first of them had a recall of 0.123 on the second and 0.361 on the third.
+Two sets in files, each by somebody who had not seen the rules, were met so: tricky_feedback.jsonl (400 rows; fields and
+texts chosen to mislead) precision 0.843 and recall 0.763, and natural_feedback.jsonl (300 rows in the manner of agents'
+trajectories), tried after the first was mended, 0.957 and 0.924 (0.949 and 0.890 with the rules from before the first).
 What was missed was mended by its cause; from that moment on the sets guard those causes, and prove nothing about other
 feedback.
 """
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from plain_words_table import ALL_SORTS, HARD, PLAIN
@@ -53,6 +58,16 @@ def test_kinds():
 )
 def test_plain_words(table, precision, recall):
     counts = Counter((label, judge_feedback(text, tool).label.value) for tool, text, label in table)
+    found = counts["error", "error"]
+    assert found / (found + counts["ok", "error"]) >= precision
+    assert found / sum(n for (label, _), n in counts.items() if label == "error") >= recall
+
+
+@pytest.mark.parametrize(("name", "precision", "recall"), [("tricky", 0.96, 0.94), ("natural", 0.98, 0.97)])
+def test_sets_in_files(name, precision, recall):
+    lines = (Path(__file__).parent / f"{name}_feedback.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    counts = Counter((row["label"], judge_feedback(row["feedback"], row["tool"]).label.value) for row in rows)
     found = counts["error", "error"]
     assert found / (found + counts["ok", "error"]) >= precision
     assert found / sum(n for (label, _), n in counts.items() if label == "error") >= recall

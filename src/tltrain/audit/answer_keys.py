@@ -25,7 +25,7 @@ ERROR_KEYS = (
         "errorinfo errorreason errortype errorname invalidparams invalidparameters invalidfields missingparams "
         "missingparameters missingfields nonfielderrors erro fehler erreur errore fout ошибка 错误 "
         "exception exceptionmessage exceptiontype fault faultstring failurereason failuremessage failreason "
-        "failedreason failurecode apierror errorresponse"
+        "failedreason failurecode functionerror apierror errorresponse"
     )
 )
 PLURAL_ENDS = ("errors", "exceptions")

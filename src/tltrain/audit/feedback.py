@@ -39,7 +39,7 @@ __all__ = ["Blame", "Verdict", "VerdictLabel", "judge_feedback"]
 _MAX_DEPTH = 6
 _NOTICE_LENGTH = 1000
 
-_ASKING_TRUTH = word_set("is has check can are does verify validate test compare exists contains should")
+_ASKING_TRUTH = word_set("get status is has check can are does verify validate test compare exists contains should")
 _SILENT = word_set(
     "think thought plan note reflect wait sleep pause log print mkdir touch cd mv cp rm set update delete remove send "
     "save write close stop start clear reset notify post add insert put bash shell execute exec python code command "
@@ -68,6 +68,8 @@ _LEAD_IN = re.compile(
 )
 _PRINTED_RESPONSE = re.compile(r"<(?:\w{1,40} )?(Response \[?\d{3}\b[^<>]{0,60}?)\]?>")
 """`<Response [404]>`: how Python's HTTP libraries print an answer."""
+_PRINTED_ERROR = re.compile(r"<(\w{0,30}Error \d{3}\b.{1,900})>", re.DOTALL)
+"""`<HttpError 400 when requesting ...>`: how Google's client prints one."""
 _PRINTED_ARGUMENTS = re.compile(r"""\(-?\d{1,6}, (['"])(?P<text>.{12,}?)\1,?\)""", re.DOTALL)
 """`(1064, 'You have an error in ...')`: how Python prints the arguments of an exception."""
 _HTTP_OK = re.compile(
@@ -76,6 +78,7 @@ _HTTP_OK = re.compile(
     re.IGNORECASE,
 )
 _SUCCESS_WORD = re.compile(r"成功|\b(?:ok|success\w{0,4}|done|completed?|accepted)\b", re.IGNORECASE)
+_NO_CONTENT = re.compile(r"\b204\b")
 _REMEMBERED = 4000
 """Characters up to which the verdict on a text is remembered: short answers repeat."""
 _UNANSWERED = Verdict(
@@ -185,7 +188,10 @@ def _read_text(text: str, reader: Reader, depth: int) -> Finding:
     if depth > _MAX_DEPTH:
         return Finding(_OK, "nested_too_deeply")
     if text[0] in "<(":
-        printed = _PRINTED_RESPONSE.fullmatch(text) or _PRINTED_ARGUMENTS.fullmatch(text[:_NOTICE_LENGTH])
+        start = text[:_NOTICE_LENGTH]
+        printed = (
+            _PRINTED_RESPONSE.fullmatch(text) or _PRINTED_ERROR.fullmatch(start) or _PRINTED_ARGUMENTS.fullmatch(start)
+        )
         text = printed[printed.lastindex or 1] if printed else text
     structure = read_structure(text)
     if structure is not None:
@@ -204,6 +210,8 @@ def _read_envelope(text: str, reader: Reader, depth: int) -> Finding | None:
     if match is None:
         return None
     body = text[match.end() :]
+    if _NO_CONTENT.search(match[0]):
+        return Finding(_OK, "http_ok", match[0].strip())
     return _read_text(body, reader, depth + 1) if body.strip() else Finding(_OK, "http_ok", match[0].strip())
 
 
@@ -352,8 +360,12 @@ def _read_message(answer: Object, reader: Reader) -> Finding | None:
     single = single_text(answer)
     messages = [single] if single else []
     if not messages and is_envelope(answer):
-        spoken = {key: value for key, value in answer.items() if fold(key) in MESSAGE_KEYS}
-        texts = ((key, "\n".join(collect_texts({key: value}))) for key, value in spoken.items())
+        spoken = {
+            key: value
+            for key, value in answer.items()
+            if fold(key) in MESSAGE_KEYS or (fold(key) == "messages" and isinstance(value, str))
+        }
+        texts = ((key, "\n".join(collect_texts(value, is_inside=True))) for key, value in spoken.items())
         messages = [(key, text) for key, text in texts if text]
     for key, text in messages:
         told = in_words(text.strip())
@@ -376,7 +388,8 @@ def _read_complaints(answer: Object, reader: Reader) -> Finding | None:
     def is_complaint(text: str) -> bool:
         return read_notice(text.strip(), reader, is_quotable=False).label is _ERROR
 
-    text = None if "field_messages" in reader.book.off else field_messages(answer, is_complaint)
+    is_off = "field_messages" in reader.book.off or not reader.book.reading_tools.isdisjoint(reader.words)
+    text = None if is_off else field_messages(answer, is_complaint)
     return Finding(_ERROR, "field_messages", text.split("\n")[0], next(iter(answer)), text) if text else None
 
 

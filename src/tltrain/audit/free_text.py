@@ -8,6 +8,7 @@ import re
 from tltrain.audit.finding import Finding, Reader
 from tltrain.audit.rules import Reach, RuleBook, find_first
 from tltrain.audit.verdict import VerdictLabel
+from tltrain.taxonomy import FeedbackKind
 
 _NOTICE_LIMIT = 300
 """Characters up to which a text is a notice; longer ones are content, and only how they open or close counts."""
@@ -28,6 +29,7 @@ _MARKUP_ERROR = re.compile(
 )
 _TAG = re.compile(r"<[^>]{0,300}>")
 _QUOTED = re.compile(r"(?<!\w)(['\"`])(?=[^\n]{0,300}?\s)([^\n]{1,300}?)\1(?!\w)")
+_SENTENCE_END = re.compile(r"[a-z)\"'][.!?:]\s+(?=[A-Z\"'])")
 _STRAIGHT = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
 _LEADING_MARKS = re.compile(r"[\s\W]{0,6}?(?=[\w\[\u274c\u2717\u2716\U0001f6ab\u26d4])")
 
@@ -83,7 +85,10 @@ def read_notice(text: str, reader: Reader, *, is_quotable: bool = True) -> Findi
     for rule, parts in reader.book.notices.that_may_match(lowered):
         match = find_first(parts, plain) if rule.applies_to(reader.words) else None
         if match and (match.start() < telling or rule.label is VerdictLabel.OK):
-            is_doubtful = rule.label is VerdictLabel.ERROR and is_quotable and _may_be_quote(text, reader)
+            is_doubtful = rule.label is VerdictLabel.ERROR and (
+                (is_quotable and _may_be_quote(text, reader))
+                or (rule.kind is FeedbackKind.REFUSED and _is_aside(text, match.start(), reader))
+            )
             label = VerdictLabel.AMBIGUOUS if is_doubtful else rule.label
             named = None if is_content and rule.label is VerdictLabel.ERROR else rule  # the rest may say it better
             return Finding(label, rule.name, text[match.start() : match.end()], text=text, rule=named)
@@ -100,6 +105,12 @@ def _may_be_quote(text: str, reader: Reader) -> bool:
     is_of_programs = re.search(r"[(){}\[\]=_<>]|://", text) and len(text) <= 2 * _QUOTE_LIMIT
     is_prose = len(text) > _QUOTE_LIMIT and not is_of_programs
     return is_prose and not reader.book.quoting_tools.isdisjoint(reader.words)
+
+
+def _is_aside(text: str, position: int, reader: Reader) -> bool:
+    """In a long answer to a question, what is refused or taken from the second sentence on is a part of the answer."""
+    is_asked = not reader.book.looking_tools.isdisjoint(reader.words)
+    return is_asked and len(text) > 2 * _QUOTE_LIMIT and _SENTENCE_END.search(text, 0, position) is not None
 
 
 def _blank_harmless(text: str, book: RuleBook) -> str:

@@ -82,6 +82,8 @@ class RuleBook:
     """Words in the names of tools whose short answers are the words of others."""
     asking_tools: frozenset[str]
     """Words in the names of tools that a person answers."""
+    looking_tools: frozenset[str]
+    """Words in the names of tools that are asked something."""
     content_tools: frozenset[str]
     """Words in the names of tools whose answers of several lines are content: only how these begin counts."""
 
@@ -216,6 +218,7 @@ def shipped_rules() -> RuleBook:
         reading_tools=_tool_words("reading"),
         quoting_tools=_tool_words("quoting"),
         asking_tools=_tool_words("asking"),
+        looking_tools=_tool_words("looking"),
         content_tools=frozenset().union(*map(_tool_words, ("reading", "quoting", "inspecting", "showing"))),
     )
 

@@ -76,6 +76,8 @@ _DEEDS = word_set(
 """What a tool did or did not do; `locked`, `enabled` and the like are states, which may well be false."""
 
 
+_COUNTS = ("failures", "failed", "numfailed", "issues", "findings", "violations", "warnings")
+"""What a report on tests or checks counts or lists."""
 _ENTITY_FIELDS = 4
 """Fields from which on an object is a thing rather than an answer about one."""
 _LONG_CODE = 1000
@@ -115,6 +117,8 @@ def is_envelope(answer: Object) -> bool:
     """True if whatever the object says stands in fields that any service may have, none of them its own."""
     keys = {fold(key) for key, value in answer.items() if value not in (None, "", [], {})}
     own = keys - ENVELOPE_KEYS
+    if "messages" in own and any(fold(key) == "messages" and isinstance(value, str) for key, value in answer.items()):
+        own -= {"messages"}  # a gateway's sentence, no conversation
     return not own or all(key.endswith(PLURAL_ENDS) or (key == "id" and "jsonrpc" in keys) for key in own)
 
 
@@ -147,7 +151,7 @@ def find_failures(answer: Object, words: Collection[str]) -> Iterator[Signal]:
         if value is not False and folded not in TELLING_KEYS and not folded.endswith((*ERROR_ENDS, "status")):
             continue
         signal = (
-            _flag(folded, key, value, keys)
+            _flag(folded, key, value, keys, words)
             or _problem_name(folded, key, value, keys)
             or _error_field(folded, key, value, envelope=envelope, keys=keys, words=words)
             or _status_code(folded, key, value, envelope=envelope, keys=keys, words=words)
@@ -159,9 +163,15 @@ def find_failures(answer: Object, words: Collection[str]) -> Iterator[Signal]:
             yield signal
 
 
-def _flag(folded: str, key: str, value: Json, keys: Collection[str]) -> Signal | None:
+def _flag(folded: str, key: str, value: Json, keys: Collection[str], words: Collection[str]) -> Signal | None:
     is_count = not isinstance(value, bool) and not {"failed", "failures", "total", "errors", "failure"}.isdisjoint(keys)
-    if folded in SUCCESS_KEYS and not is_count and (value is False or value == 0 or _word(value) in {"false", "no"}):
+    is_report = not INSPECTING.isdisjoint(words) and any(key.startswith(_COUNTS) for key in keys)
+    if (
+        folded in SUCCESS_KEYS
+        and not is_count
+        and not is_report
+        and (value is False or value == 0 or _word(value) in {"false", "no"})
+    ):
         return Signal("success_false", key, value)
     if folded == "status" and value is False and not {"data", "message", "messages", "msg"}.isdisjoint(keys):
         return Signal("success_false", key, value)
