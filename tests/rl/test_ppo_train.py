@@ -30,6 +30,8 @@ _CONFIG = PpoConfig(
     max_steps=6,
     num_epochs=10,
     kl_coef=0.05,
+    kl_target=0.5,
+    kl_horizon=20,
     actor_optimizer=_RATE,
     critic_optimizer=_RATE,
     lora=LoraConfig(rank=4),
@@ -97,6 +99,7 @@ def test_metrics_are_what_the_report_reads(trained: Path):
     assert all(row["kl"] != 0 for row in rows[1:])
     assert [row["step"] for row in rows if "heldout" in row] == [2, 5]
     assert set(rows[0]["heldout_before"]) == {"reward", "ts", "pi", "cf"}
+    assert len({row["kl_coef"] for row in rows}) == len(rows)  # it follows the divergence
     assert rows[0]["value_loss"] > 0
     assert rows[0]["critic_grad_norm"] > 0
 

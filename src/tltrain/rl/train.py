@@ -342,6 +342,7 @@ def _describe(drawn: Drawn, experience: Experience, kl_coef: float) -> dict[str,
             parts[name] += value / len(rollouts)
     labels = Counter(rollout.score.diagnosis.label for rollout in rollouts)
     kl = masked_mean(experience.kl, experience.loss_mask).item()
+    foreseen = explained_variance(experience.values, experience.returns, experience.loss_mask)
     return {
         "reward": fmean(values),
         "reward_std": pstdev(values),
@@ -355,7 +356,7 @@ def _describe(drawn: Drawn, experience: Experience, kl_coef: float) -> dict[str,
         "truncated": fmean(not rollout.completion.is_finished for rollout in rollouts),
         "num_rollouts": len(rollouts),
         "num_unscored": len(drawn.unscored),
-        "explained_variance": explained_variance(experience.values, experience.returns, experience.loss_mask),
+        "explained_variance": foreseen if experience.values.any() else None,  # all are 0 where no critic is asked
     }
 
 
