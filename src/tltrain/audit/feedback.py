@@ -10,24 +10,21 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from tltrain.audit.answer_keys import ANSWER_KEYS, ASKING, MESSAGE_KEYS, PAYLOAD_KEYS, fold, word_set
+from tltrain.audit.answer_keys import ANSWER_KEYS, ASKING, PAYLOAD_KEYS, fold, word_set
 from tltrain.audit.evidence import locate
 from tltrain.audit.finding import Finding, Reader
 from tltrain.audit.free_text import EXPLANATION_LIMIT, read_ends, read_markup, read_notice, straighten
+from tltrain.audit.messages import read_complaints, read_emptiness, read_message, read_nothing
 from tltrain.audit.rules import Reach, RuleBook, kind_of_status, shipped_rules, split_name
-from tltrain.audit.shapes import Batch, field_messages, read_batch, read_items, says_nothing_of_failure, unbox
+from tltrain.audit.shapes import Batch, read_batch, read_items, says_nothing_of_failure, unbox
 from tltrain.audit.signals import (
     Object,
     Signal,
     collect_texts,
     find_failures,
-    has_code_of_failure,
-    has_unknown_code,
-    in_words,
     is_blank,
     is_envelope,
     says_ok,
-    single_text,
 )
 from tltrain.audit.structure import read_structure
 from tltrain.audit.verdict import BLAME_OF_KIND, Blame, Layer, Verdict, VerdictLabel, Witness
@@ -40,13 +37,6 @@ _MAX_DEPTH = 6
 _NOTICE_LENGTH = 1000
 
 _ASKING_TRUTH = word_set("get status is has check can are does verify validate test compare exists contains should")
-_SILENT = word_set(
-    "think thought plan note reflect wait sleep pause log print mkdir touch cd mv cp rm set update delete remove send "
-    "save write close stop start clear reset notify post add insert put bash shell execute exec python code command "
-    "scratchpad store finish navigate click type scroll move copy create edit append git echo export toggle lock "
-    "unlock play press"
-)
-"""Words of tools that may well have nothing to say."""
 _LITERALS = {
     "true": True,
     "yes": True,
@@ -77,7 +67,6 @@ _HTTP_OK = re.compile(
     r"(?:OK|Created|Accepted|No Content)?[\s.,;:\-]*",
     re.IGNORECASE,
 )
-_SUCCESS_WORD = re.compile(r"成功|\b(?:ok|success\w{0,4}|done|completed?|accepted)\b", re.IGNORECASE)
 _NO_CONTENT = re.compile(r"\b204\b")
 _REMEMBERED = 4000
 """Characters up to which the verdict on a text is remembered: short answers repeat."""
@@ -182,7 +171,7 @@ def _read_text(text: str, reader: Reader, depth: int) -> Finding:
     if wrapped:
         text = (wrapped["fenced"] or wrapped["tagged"] or "").strip()
     if not text:
-        return _read_nothing("", reader)
+        return read_nothing("", reader)
     if len(text) <= 5 and text.strip(".").lower() in _LITERALS:
         return _read_scalar(_LITERALS[text.strip(".").lower()], text, reader)
     if depth > _MAX_DEPTH:
@@ -218,15 +207,9 @@ def _read_envelope(text: str, reader: Reader, depth: int) -> Finding | None:
 # Values
 
 
-def _read_nothing(text: str, reader: Reader) -> Finding:
-    if not _SILENT.isdisjoint(reader.words):
-        return Finding(_OK, "nothing_to_say", text)
-    return Finding(_AMBIGUOUS, "empty", text)
-
-
 def _read_scalar(value: Json, text: str, reader: Reader) -> Finding:
     if value is None:
-        return _read_nothing(text, reader)
+        return read_nothing(text, reader)
     if value is False and _ASKING_TRUTH.isdisjoint(reader.words):
         return Finding(_AMBIGUOUS, "false", text)
     return Finding(_OK, "literal", text)
@@ -296,9 +279,9 @@ def _read_object(answer: Object, reader: Reader, depth: int) -> Finding:
     if failures:
         return Finding(_AMBIGUOUS, failures[0].proof, _printed(failures[0].value), failures[0].key)
     return (
-        _read_message(answer, reader)
-        or _read_complaints(answer, reader)
-        or _read_emptiness(answer, inner, reader)
+        read_message(answer, reader)
+        or read_complaints(answer, reader)
+        or read_emptiness(answer, inner, reader)
         or (inner if inner is not None else Finding(_OK, "object"))
     )
 
@@ -353,63 +336,6 @@ def _read_payload(answer: Object, reader: Reader, depth: int) -> Finding | None:
             findings.append(finding._replace(key=finding.key or key))
     order = (_ERROR, _AMBIGUOUS, _OK)
     return min(findings, key=lambda finding: order.index(finding.label), default=None)
-
-
-def _read_message(answer: Object, reader: Reader) -> Finding | None:
-    """A service's sentence about the call, where nothing else stands in the answer."""
-    single = single_text(answer)
-    messages = [single] if single else []
-    if not messages and is_envelope(answer):
-        spoken = {
-            key: value
-            for key, value in answer.items()
-            if fold(key) in MESSAGE_KEYS or (fold(key) == "messages" and isinstance(value, str))
-        }
-        texts = ((key, "\n".join(collect_texts(value, is_inside=True))) for key, value in spoken.items())
-        messages = [(key, text) for key, text in texts if text]
-    for key, text in messages:
-        told = in_words(text.strip())
-        finding = read_ends(told, reader) or read_notice(told, reader, is_quotable=False)
-        if finding.label is _OK and finding.proof == "says_success":
-            return finding._replace(key=key)
-        if finding.label is not _OK:
-            if says_ok(answer):
-                return finding._replace(label=_AMBIGUOUS, key=key, rule=None) if finding.label is _ERROR else None
-            return finding._replace(key=key)
-    if messages and has_unknown_code(answer):
-        is_failure = has_code_of_failure(answer) and not _SUCCESS_WORD.search(messages[0][1])
-        if is_failure and "unknown_code" not in reader.book.off:
-            return Finding(_ERROR, "unknown_code", messages[0][1], messages[0][0], messages[0][1])
-        return Finding(_AMBIGUOUS, "unknown_code", messages[0][1], messages[0][0])
-    return None
-
-
-def _read_complaints(answer: Object, reader: Reader) -> Finding | None:
-    def is_complaint(text: str) -> bool:
-        return read_notice(text.strip(), reader, is_quotable=False).label is _ERROR
-
-    is_off = "field_messages" in reader.book.off or not reader.book.reading_tools.isdisjoint(reader.words)
-    text = None if is_off else field_messages(answer, is_complaint)
-    return Finding(_ERROR, "field_messages", text.split("\n")[0], next(iter(answer)), text) if text else None
-
-
-def _read_emptiness(answer: Object, inner: Finding | None, reader: Reader) -> Finding | None:
-    """Answers without content: ambiguous unless they say that all is well."""
-    if says_ok(answer):
-        return Finding(_OK, "says_ok")
-    folded = {fold(key): value for key, value in answer.items()}
-    if folded.get("found") is False and len(folded) <= 3:
-        return Finding(_AMBIGUOUS, "not_found_flag", "false", next(key for key in answer if fold(key) == "found"))
-    if fold(_text_of(folded.get("status"))) == "zeroresults":
-        return Finding(_AMBIGUOUS, "zero_results", _text_of(folded.get("status")))
-    values = [value for key, value in answer.items() if fold(key) not in {"error", "errors", "message", "msg"}]
-    if values and all(value in (None, "", {}) for value in values) and inner is None:
-        return _read_nothing("", reader)
-    return None
-
-
-def _text_of(value: Json) -> str:
-    return value if isinstance(value, str) else ""
 
 
 def _printed(value: Json) -> str:
