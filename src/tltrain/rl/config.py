@@ -154,6 +154,8 @@ class PpoConfig(BaseModel):
                 raise ValueError(
                     f"{name}.dropout={adapters.dropout}; the policy that trains must be the one that samples: use 0"
                 )
+            if adapters is not None and adapters.base != "full":
+                raise ValueError(f"{name}.base={adapters.base}: ppo does not train over weights of 4 bits; use full")
         if self.baseline == "group" and self.samples_per_prompt == 1:
             raise ValueError("baseline='group' compares completions of one prompt; raise samples_per_prompt to 4, say")
         if self.keep == "best" and self.heldout_share == 0:
