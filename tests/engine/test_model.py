@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from tltrain.engine import embedded
+from tltrain.engine import embedded, model
 from tltrain.engine.embedded import cache_folder, embedded_model
 from tltrain.engine.model import (
     adapters_merged,
@@ -105,6 +105,29 @@ def test_four_bits_without_a_gpu_are_refused(tiny_model: Path, monkeypatch: pyte
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match=r"needs a GPU .* use lora\.base=full"):
         load_model(tiny_model, base="nf4")
+
+
+@pytest.mark.parametrize("variant", ["lora", "dora"])
+def test_four_bits_are_merged_into_the_numbers_that_they_stand_for(
+    variant: Any, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """On the CPU, which bitsandbytes knows too; elsewhere it is skipped."""
+    pytest.importorskip("bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
+    monkeypatch.setattr(model, "_four_bits", lambda: {"quantization_config": settings, "device_map": {"": "cpu"}})
+    adapted = add_lora(load_model(tiny_model, base="nf4").model, LoraConfig(rank=2, variant=variant))
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(std=0.3)
+        expected = adapted(input_ids=ids).logits
+        merged = merge_lora(adapted, tiny_model)
+        torch.testing.assert_close(merged(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(load_model(tiny_model).model(input_ids=ids).logits, expected, atol=1e-3)
+    assert not hasattr(merged.config, "quantization_config")
 
 
 def test_weights_of_half_precision_are_not_merged(tiny_model: Path):

@@ -17,14 +17,14 @@ from tltrain.stage import Reuse
 _save, _shard, _can_run_trees = train.save_checkpoint, train.shard, tree_attention.can_run_trees
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Raised by every process after a checkpoint."""
 
 
 def stop_after_checkpoint(*arguments: Any) -> None:
     """In place of `save_checkpoint`: does it, and ends the run there."""
     _save(*arguments)
-    raise Stopped
+    raise StoppedError
 
 
 def main(plan: Path) -> None:
@@ -54,7 +54,7 @@ def main(plan: Path) -> None:
                 out=Path(run["out"]),
                 reuse=Reuse.RESUME,
             )
-        except Stopped:
+        except StoppedError:
             assert run["stops"]
     plan.with_suffix(f".rank{find_processes().rank}").write_text(json.dumps(sizes))
 

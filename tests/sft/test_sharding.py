@@ -2,17 +2,19 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sharded_runs
 import torch
 from safetensors.torch import load_file
 
-import sharded_runs
 from tltrain.engine.parallel import Processes, find_processes
 from tltrain.engine.settings import LoraConfig, OptimizerConfig
 from tltrain.engine.sharding import resolve_sharding
@@ -35,8 +37,7 @@ _SHARDED = {
     # asked for by the launcher; one sequence in a micro-batch, so that the last step's 3 are 2 for one process, 1 for
     # the other
     "full": (_CONFIG, {"activation_checkpointing": True, "micro_batch_tokens": 1}),
-    "one-by-one": (_CONFIG, {"sharding": "fsdp"}),
-    "adapted": (_ADAPTED, {"sharding": "fsdp"}),
+    "one-by-one": (_ADAPTED, {"sharding": "fsdp"}),
     "begun-sharded": (_CONFIG, {"sharding": "fsdp"}),
     "ended-sharded": (_ADAPTED, {"sharding": "fsdp"}),
 }
@@ -52,9 +53,10 @@ def folder(generated: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathF
 
     alone(_CONFIG, "alone")
     alone(_ADAPTED, "alone-adapted")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(sharded_runs.Stopped):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "save_checkpoint", sharded_runs.stop_after_checkpoint)
-        alone(_ADAPTED, "ended-sharded")
+        with pytest.raises(sharded_runs.StoppedError):
+            alone(_ADAPTED, "ended-sharded")
     runs = {
         name: {
             "config": json.loads(config.model_copy(update=changes).model_dump_json()),
@@ -71,12 +73,16 @@ def folder(generated: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathF
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
-    subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, *launch, sharded_runs.__file__, str(folder / "plan.json")],
         env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"},
-        check=True,
-        timeout=240,
+        start_new_session=True,
     )
+    try:
+        assert process.wait(timeout=240) == 0
+    finally:  # processes that wait for each other would do so for half an hour
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     # the rest by one process, which holds all of the model
     assert not (folder / "begun-sharded" / "model").exists()
     alone(_CONFIG, "begun-sharded")
@@ -91,9 +97,8 @@ def _metrics(out: Path) -> list[dict[str, Any]]:
     ("name", "reference"),
     [
         ("full", "alone"),
-        ("one-by-one", "alone"),
+        ("one-by-one", "alone-adapted"),
         ("begun-sharded", "alone"),
-        ("adapted", "alone-adapted"),
         ("ended-sharded", "alone-adapted"),
     ],
 )

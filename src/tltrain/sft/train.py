@@ -106,7 +106,7 @@ def sft(
     steps = _plan(train, config)
     trainee = _Trainee(config, loaded, processes, num_steps=len(steps))
     measurement = trainee.run(train, heldout, steps, out, progress)
-    result = {"num_trained": len(train), "num_set_aside": prepared.num_bad, "num_steps": len(steps)}
+    result: dict[str, Any] = {"num_trained": len(train), "num_set_aside": prepared.num_bad, "num_steps": len(steps)}
     result |= {"num_processes": processes.size, "sharding": trainee.sharding}
     gather_model(trainee.model, processes)
 
