@@ -162,8 +162,8 @@ def merge_lora(model: Any, spec: str | Path | None = None) -> Any:
 def checkpoint_activations(model: Any) -> None:
     """Keep the inputs of each transformer block alone in training, and compute the rest again in the backward pass.
 
-    The gradient is the same, dropout included; a step takes about a third more time, and memory no longer grows with
-    the number of blocks times all that a block computes.
+    The gradient is the same, dropout included; the forward pass is computed twice, and memory no longer grows with the
+    number of blocks times all that a block computes.
 
     Raises:
         ModelError: the model's class cannot.

@@ -54,8 +54,8 @@ class SftConfig(BaseModel):
     """None trains all weights."""
     precision: Precision = "auto"
     activation_checkpointing: bool = False
-    """Keep less of the forward pass and compute it again in the backward pass: less memory, about a third more time,
-    the same gradient."""
+    """Keep less of the forward pass and compute it again in the backward pass: less memory, more time, the same
+    gradient."""
     sharding: Sharding = "auto"
     """How several processes hold the model."""
     heldout_share: float = Field(default=0.05, ge=0, lt=1)
