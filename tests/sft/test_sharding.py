@@ -2,11 +2,9 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ import sharded_runs
 import torch
 from safetensors.torch import load_file
 
+from processes import kill_with_children
 from tltrain.engine.parallel import Processes, find_processes
 from tltrain.engine.settings import LoraConfig, OptimizerConfig
 from tltrain.engine.sharding import resolve_sharding
@@ -76,13 +75,11 @@ def folder(generated: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathF
     process = subprocess.Popen(
         [sys.executable, *launch, sharded_runs.__file__, str(folder / "plan.json")],
         env=os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2"},
-        start_new_session=True,
     )
     try:
         assert process.wait(timeout=240) == 0
     finally:  # processes that wait for each other would do so for half an hour
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        kill_with_children(process)
     # the rest by one process, which holds all of the model
     assert not (folder / "begun-sharded" / "model").exists()
     alone(_CONFIG, "begun-sharded")
