@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from pydantic import BaseModel
@@ -51,6 +52,24 @@ def test_a_killed_stage_goes_on(tmp_path, data):
     assert not stage.is_done
     assert (tmp_path / "out" / "half.txt").read_text() == "kept"
     assert not (tmp_path / "out" / ".model.0123.tmp").exists()
+
+
+class Spending(Settings):
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"memory"})
+    memory: str = "much"
+
+
+def test_settings_that_change_no_result_may_change(tmp_path):
+    def settings(**changes) -> dict[str, object]:
+        return {"config": Spending(**changes), "inputs": {}}
+
+    Stage(tmp_path / "out", name="test", **settings(), reuse=Reuse.REFUSE)
+    Stage(tmp_path / "out", name="test", **settings(memory="little"), reuse=Reuse.RESUME).finish({})
+    assert read_stage(tmp_path / "out")["config"]["memory"] == "little"
+    assert is_current(tmp_path / "out", **settings())
+    assert not is_current(tmp_path / "out", **settings(rate=0.7))
+    with pytest.raises(UsageError, match=r"config\.rate was 0\.5 and is 0\.7\. Use"):
+        Stage(tmp_path / "out", name="test", **settings(rate=0.7, memory="much"), reuse=Reuse.RESUME)
 
 
 def test_a_used_folder_is_refused(tmp_path, data):

@@ -67,6 +67,7 @@ class Stage:
                 "start it without accelerate launch or torchrun"
             )
         self.folder = folder
+        self._config = config
         self._start = time.monotonic()
         self._record: dict[str, Any] = {
             "stage": name,
@@ -110,7 +111,10 @@ class Stage:
 
     def _check_same(self, earlier: Mapping[str, Any]) -> None:
         for part in ("config", "inputs"):
-            changes = list(_differences(earlier.get(part, {}), self._record[part], part))
+            mine, other = self._record[part], earlier.get(part, {})
+            if part == "config":
+                mine, other = (_deciding(fields, self._config) for fields in (mine, other))
+            changes = list(_differences(other, mine, part))
             if changes:
                 raise UsageError(
                     f"{self.folder} was begun with other settings: {'; '.join(changes)}. "
@@ -140,7 +144,7 @@ def is_current(folder: Path, *, config: BaseModel, inputs: Mapping[str, Path | N
     return (
         record is not None
         and record.get("status") == "done"
-        and record.get("config") == json.loads(config.model_dump_json())
+        and _deciding(record.get("config", {}), config) == _deciding(json.loads(config.model_dump_json()), config)
         and record.get("inputs") == {key: fingerprint(path) for key, path in inputs.items() if path is not None}
     )
 
@@ -161,6 +165,12 @@ def peak_memory_mb() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // 2**20 if sys.platform == "darwin" else peak // 2**10
+
+
+def _deciding(fields: Mapping[str, Any], config: BaseModel) -> dict[str, Any]:
+    """Without the fields of which the config's class says that they change no result."""
+    without_effect: frozenset[str] = getattr(config, "WITHOUT_EFFECT", frozenset())
+    return {name: value for name, value in fields.items() if name not in without_effect}
 
 
 def _versions(libraries: Iterable[str]) -> dict[str, str]:

@@ -1,10 +1,11 @@
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from tltrain.engine import embedded
+from tltrain.engine import embedded, model
 from tltrain.engine.embedded import cache_folder, embedded_model
 from tltrain.engine.model import (
     adapters_merged,
@@ -30,10 +31,11 @@ def test_a_saved_model_loads_back_with_equal_weights_and_template(tiny_model: Pa
         assert torch.equal(weight, again.model.state_dict()[name])
 
 
-def test_new_adapters_change_nothing_and_merging_keeps_what_they_learnt(tiny_model: Path):
+@pytest.mark.parametrize("variant", ["lora", "rslora", "dora"])
+def test_new_adapters_change_nothing_and_merging_keeps_what_they_learnt(variant: Any, tiny_model: Path):
     plain, ids = load_model(tiny_model).model, torch.tensor([[5, 6, 7]])
     before = plain(input_ids=ids).logits
-    adapted = add_lora(load_model(tiny_model).model, LoraConfig(rank=2))
+    adapted = add_lora(load_model(tiny_model).model, LoraConfig(rank=2, variant=variant))
     torch.testing.assert_close(adapted(input_ids=ids).logits, before)
     with torch.no_grad():
         for parameter in adapted.parameters():
@@ -53,8 +55,31 @@ def test_lower_blocks_can_go_without_adapters(tiny_model: Path):
     assert adapted_blocks(0.5) == adapted_blocks(0.99) == {"1"}
 
 
-def test_merged_for_a_while_a_model_says_the_same_and_is_then_as_it_was(tiny_model: Path):
-    adapted, ids = add_lora(load_model(tiny_model).model, LoraConfig(rank=2)), torch.tensor([[5, 6, 7]])
+@pytest.mark.parametrize("variant", ["lora", "rslora", "dora"])
+def test_a_merged_weight_is_that_of_the_paper(variant: Any, tiny_model: Path):
+    name, generator = "model.layers.1.mlp.down_proj", torch.Generator().manual_seed(0)
+    weight = load_model(tiny_model).model.get_submodule(name).weight.detach()
+    adapted = add_lora(load_model(tiny_model).model, LoraConfig(rank=4, alpha=3.0, variant=variant))
+    layer = adapted.get_base_model().get_submodule(name)
+    a, b = (torch.randn(part["default"].weight.shape, generator=generator) for part in (layer.lora_A, layer.lora_B))
+    lengths = torch.rand(len(weight), generator=generator)
+    with torch.no_grad():
+        layer.lora_A["default"].weight.copy_(a)
+        layer.lora_B["default"].weight.copy_(b)
+        if variant == "dora":
+            layer.lora_magnitude_vector["default"].weight.copy_(lengths)
+    merged = merge_lora(adapted).get_submodule(name).weight
+    # r = 4: alpha / r = 3/4, alpha / sqrt(r) = 3/2
+    expected = weight + (1.5 if variant == "rslora" else 0.75) * b @ a
+    if variant == "dora":  # Eq. 5: each row gets the learnt length
+        expected = lengths[:, None] * expected / expected.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(merged, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("variant", ["lora", "rslora", "dora"])
+def test_merged_for_a_while_a_model_says_the_same_and_is_then_as_it_was(variant: Any, tiny_model: Path):
+    adapted = add_lora(load_model(tiny_model).model, LoraConfig(rank=2, variant=variant))
+    ids = torch.tensor([[5, 6, 7]])
     with torch.no_grad():
         for parameter in adapted.parameters():
             if parameter.requires_grad:
@@ -64,11 +89,45 @@ def test_merged_for_a_while_a_model_says_the_same_and_is_then_as_it_was(tiny_mod
     with torch.inference_mode():
         expected = adapted(input_ids=ids).logits
     with adapters_merged(adapted), torch.inference_mode():
+        for module in (module for module in adapted.modules() if hasattr(module, "merged_adapters")):
+            assert module.merged
         torch.testing.assert_close(adapted(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-4)
+    assert not any(module._caches for module in adapted.modules() if hasattr(module, "_caches"))
     assert all(torch.equal(weight, before[name]) for name, weight in adapted.state_dict().items())
     assert [name for name, parameter in adapted.named_parameters() if parameter.requires_grad] == trainable
+    with torch.inference_mode():
+        assert torch.equal(adapted(input_ids=ids).logits, expected)
     with adapted.disable_adapter():
         torch.testing.assert_close(adapted(input_ids=ids).logits, load_model(tiny_model).model(input_ids=ids).logits)
+
+
+def test_four_bits_without_a_gpu_are_refused(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ModelError, match=r"needs a GPU .* use lora\.base=full"):
+        load_model(tiny_model, base="nf4")
+
+
+@pytest.mark.parametrize("variant", ["lora", "dora"])
+def test_four_bits_are_merged_into_the_numbers_that_they_stand_for(
+    variant: Any, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """On the CPU, which bitsandbytes knows too; elsewhere it is skipped."""
+    pytest.importorskip("bitsandbytes")
+    from transformers import BitsAndBytesConfig
+
+    settings = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
+    monkeypatch.setattr(model, "_four_bits", lambda: {"quantization_config": settings, "device_map": {"": "cpu"}})
+    adapted = add_lora(load_model(tiny_model, base="nf4").model, LoraConfig(rank=2, variant=variant))
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        for name, parameter in adapted.named_parameters():
+            if "lora_" in name:
+                parameter.normal_(std=0.3)
+        expected = adapted(input_ids=ids).logits
+        merged = merge_lora(adapted, tiny_model)
+        torch.testing.assert_close(merged(input_ids=ids).logits, expected, rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(load_model(tiny_model).model(input_ids=ids).logits, expected, atol=1e-3)
+    assert not hasattr(merged.config, "quantization_config")
 
 
 def test_weights_of_half_precision_are_not_merged(tiny_model: Path):

@@ -32,9 +32,9 @@ def test_a_steady_run_worries_nobody():
     [
         ("kl", {"kl_completion": lambda done: 14.0 * (done > 0.5)}, "14.0 nats a completion"),
         ("entropy", {"entropy": lambda done: 0.8 if done < 0.5 else 0.02}, "from 0.800 to 0.020"),
-        ("critic", {"explained_variance": lambda done: 0.01}, "after 30 steps the critic explains 1%"),
-        ("truncated", {"truncated": lambda done: 0.75}, "75% of the completions"),
-        ("nothing_learnt", {"num_learnt": lambda done: 0}, "nothing was learnt in 5 steps"),
+        ("critic", {"explained_variance": lambda _: 0.01}, "after 30 steps the critic explains 1%"),
+        ("truncated", {"truncated": lambda _: 0.75}, "75% of the completions"),
+        ("nothing_learnt", {"num_learnt": lambda _: 0}, "nothing was learnt in 5 steps"),
     ],
 )
 def test_a_worry_names_its_cause(name, changes, says):
@@ -54,6 +54,6 @@ def test_reward_that_rises_while_right_calls_fall_is_hacked():
 
 
 def test_a_young_critic_is_let_be():
-    assert find_warnings(rows(num_steps=10, explained_variance=lambda done: -0.2)) == {}
+    assert find_warnings(rows(num_steps=10, explained_variance=lambda _: -0.2)) == {}
     without = [{key: value for key, value in row.items() if key != "explained_variance"} for row in rows()]
     assert find_warnings(without) == {}

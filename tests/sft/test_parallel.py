@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from processes import kill_with_children
 from tltrain.engine.optimizer import Optimizer
 from tltrain.engine.parallel import Processes
 from tltrain.engine.settings import OptimizerConfig
@@ -40,7 +40,6 @@ def _start(num_processes: int, data: Path, model: Path, out: Path, *more: str) -
         [sys.executable, "-m", *(launch if num_processes > 1 else []), *verb],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
-        start_new_session=True,
     )
 
 
@@ -78,8 +77,7 @@ def test_what_two_began_one_ends(alone: Path, generated: Path, tiny_model: Path,
     deadline = time.monotonic() + 120
     while not list(out.glob("checkpoints/step-*")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_with_children(process)
     assert not (out / "model").exists()
     assert _start(1, generated / "train.jsonl", tiny_model, out, "--resume").wait(timeout=120) == 0
     _assert_same(out, alone)

@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tltrain.engine.optimizer import Optimizer
+from tltrain.engine.parallel import Processes
+from tltrain.engine.sharding import split_like, whole
 from tltrain.errors import ModelError
 from tltrain.files import atomic_folder, write_json_atomic
 
@@ -25,23 +27,37 @@ def seed_step(seed: int, purpose: str, step: int) -> None:
 
 
 def save_checkpoint(
-    folder: Path, step: int, modules: Mapping[str, torch.nn.Module], optimizers: Mapping[str, Optimizer]
+    folder: Path,
+    step: int,
+    modules: Mapping[str, torch.nn.Module],
+    optimizers: Mapping[str, Optimizer],
+    processes: Processes = Processes(),  # noqa: B008 - immutable
 ) -> None:
     """Write `folder/step-N`, whole or not at all, and remove the older ones.
+
+    What processes hold parts of is put together, so that a checkpoint is the same however many made it.
 
     Args:
         folder: where the checkpoints of a stage lie.
         step: number of steps done.
         modules: by name; only parameters that train are kept.
         optimizers: by name.
+        processes: all of them call this; the main one writes.
     """
+    weights = {
+        name: {key: whole(value, processes) for key, value in _trainable(module).items()}
+        for name, module in modules.items()
+    }
+    moments = {name: optimizer.state_dict() for name, optimizer in optimizers.items()}
+    if not processes.is_main:
+        return
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"step-{step:06d}"
     with atomic_folder(target) as temporary:
-        for name, module in modules.items():
-            save_file(_trainable(module), temporary / f"{name}.safetensors")
-        for name, optimizer in optimizers.items():
-            torch.save(optimizer.state_dict(), temporary / f"{name}.optimizer.pt")
+        for name, tensors in weights.items():
+            save_file(tensors, temporary / f"{name}.safetensors")
+        for name, state in moments.items():
+            torch.save(state, temporary / f"{name}.optimizer.pt")
         write_json_atomic(temporary / "position.json", {"step": step})
     for older in _checkpoints(folder):
         if older != target:
@@ -65,7 +81,7 @@ def load_checkpoint(folder: Path, modules: Mapping[str, torch.nn.Module], optimi
             raise ModelError(f"{newest}: does not fit the model (parameters {odd}); remove it, or use the old config")
         with torch.no_grad():
             for key, value in saved.items():
-                current[key].copy_(value)
+                current[key].copy_(split_like(value, current[key]))
     for name, optimizer in optimizers.items():
         optimizer.load_state_dict(torch.load(newest / f"{name}.optimizer.pt", weights_only=True))
     return int(newest.name.removeprefix("step-"))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tltrain.engine.head import TokenScores, output_weight, score_targets
+from tltrain.engine.sharding import run_whole
 from tltrain.engine.tree_attention import hidden_states
 
 
@@ -51,20 +52,24 @@ def target_scores(
     for sequence in sequences:
         if sequence.positions and not 1 <= min(sequence.positions) <= max(sequence.positions) < len(sequence.ids):
             raise ValueError(f"positions must lie in [1, {len(sequence.ids)}); got {list(sequence.positions)}")
-    hidden = target_states(model, sequences, share_prefix=share_prefix)
     targets = [sequence.ids[position] for sequence in sequences for position in sequence.positions]
-    scores = score_targets(
-        hidden,
-        output_weight(model),
-        torch.tensor(targets, dtype=torch.long, device=hidden.device),
-        temperature=temperature,
-        chunk_size=chunk_size,
-    )
+
+    def run() -> tuple[TokenScores, Tensor]:
+        hidden = _states(model, sequences, share_prefix)
+        wanted = torch.tensor(targets, dtype=torch.long, device=hidden.device)
+        weight = output_weight(model)
+        return score_targets(hidden, weight, wanted, temperature=temperature, chunk_size=chunk_size), hidden
+
+    scores, hidden = run_whole(model, run)
     return TargetOutput(scores, hidden, tuple(len(sequence.positions) for sequence in sequences))
 
 
 def target_states(model: Any, sequences: Sequence[TargetSequence], *, share_prefix: bool = True) -> Tensor:
     """Hidden states that predict the targets, [N, H]; `target_scores` without the scores."""
+    return run_whole(model, lambda: _states(model, sequences, share_prefix))
+
+
+def _states(model: Any, sequences: Sequence[TargetSequence], share_prefix: bool) -> Tensor:
     states = hidden_states(model, [sequence.ids for sequence in sequences], share_prefix=share_prefix)
     # the state at position t - 1 predicts the token at position t
     return states.at([[position - 1 for position in sequence.positions] for sequence in sequences])

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,15 +25,22 @@ class LoadedModel:
     """A fast tokenizer with an end-of-sequence token."""
 
 
-def load_model(spec: str | Path, *, dtype: Literal["float32", "bfloat16", "auto"] = "float32") -> LoadedModel:
+def load_model(
+    spec: str | Path,
+    *,
+    dtype: Literal["float32", "bfloat16", "auto"] = "float32",
+    base: Literal["full", "nf4"] = "full",
+) -> LoadedModel:
     """Load a model and its tokenizer.
 
     Args:
         spec: `smollm2-135m-instruct` (embedded), a folder, a `.gguf` file, or a hub id.
         dtype: dtype of the weights; "auto" keeps the checkpoint's own.
+        base: "nf4" holds the linear layers in 4 bits, for adapters to be trained on top. Untested on a GPU.
 
     Raises:
-        ModelError: nothing there, no tokenizer, or a tokenizer without offsets or end token.
+        ModelError: nothing there, no tokenizer, or a tokenizer without offsets or end token; or 4 bits are asked for,
+            and there is no GPU or no bitsandbytes.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -40,8 +48,9 @@ def load_model(spec: str | Path, *, dtype: Literal["float32", "bfloat16", "auto"
     place = resolve_model(spec)
     tokenizer = load_tokenizer(place)
     wanted: Any = "auto" if dtype == "auto" else getattr(torch, dtype)
+    settings = _four_bits() if base == "nf4" else {}
     try:
-        model = AutoModelForCausalLM.from_pretrained(place, dtype=wanted)
+        model = AutoModelForCausalLM.from_pretrained(place, dtype=wanted, **settings)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"model {spec}: cannot be loaded ({_first_line(error)})") from error
     return LoadedModel(model=model, tokenizer=tokenizer)
@@ -107,6 +116,8 @@ def add_lora(model: Any, config: LoraConfig) -> Any:
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
         target_modules=config.target,
+        use_rslora=config.variant == "rslora",
+        use_dora=config.variant == "dora",
         exclude_modules=_lower_blocks(model, config.frozen_share),
         task_type="CAUSAL_LM",
     )
@@ -119,15 +130,56 @@ def _lower_blocks(model: Any, share: float) -> str | None:
     blocks = "|".join(str(block) for block in range(math.floor(share * number)))
     if not blocks:
         return None
+    found = find_blocks(model)
+    if found is None:
+        raise ModelError(f"lora.frozen_share={share}: the model has no list of {number} blocks to freeze; set it to 0")
+    return rf"{re.escape(found[0])}\.({blocks})\..*"
+
+
+def find_blocks(model: Any) -> tuple[str, Any] | None:
+    """Name and list of a model's transformer blocks; None where it has no such list."""
+    number = model.config.get_text_config().num_hidden_layers
     for name, module in model.named_modules():
         if type(module).__name__ == "ModuleList" and len(module) == number:
-            return rf"{re.escape(name)}\.({blocks})\..*"
-    raise ModelError(f"lora.frozen_share={share}: the model has no list of {number} blocks to freeze; set it to 0")
+            return name, module
+    return None
 
 
-def merge_lora(model: Any) -> Any:
-    """The plain model with its adapters added into the weights; a model without adapters as it is."""
+def merge_lora(model: Any, spec: str | Path | None = None) -> Any:
+    """The plain model with its adapters merged into the weights; a model without adapters as it is.
+
+    Args:
+        model: as `add_lora` gave it.
+        spec: what it was loaded from; needed where its base is in 4 bits: the adapters are then merged into the full
+            numbers that these stand for.
+    """
+    if getattr(model, "is_loaded_in_4bit", False):
+        assert spec is not None, "a base of 4 bits is merged into a full model of the same shape"
+        model = _over_full_weights(model, spec)
     return model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Keep the inputs of each transformer block alone in training, and compute the rest again in the backward pass.
+
+    The gradient is the same, dropout included; the forward pass is computed twice, and memory no longer grows with the
+    number of blocks times all that a block computes.
+
+    Raises:
+        ModelError: the model's class cannot.
+    """
+    settings = {"use_reentrant": False}
+    try:
+        if hasattr(model, "activation_checkpointing_enable"):
+            model.activation_checkpointing_enable(activation_checkpointing_kwargs=settings)
+        else:  # transformers before 5.23
+            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=settings)
+        # asked for by reentrant checkpoints alone; a gradient would flow through frozen blocks, too
+        model.disable_input_require_grads()
+    except ValueError as error:
+        raise ModelError(
+            f"activation_checkpointing: {model.config.model_type} models cannot ({_first_line(error)}); set it to false"
+        ) from error
 
 
 @contextmanager
@@ -136,7 +188,8 @@ def adapters_merged(model: Any) -> Iterator[None]:
 
     For passes without gradient. Log-probs differ from those of separate adapters by the rounding of the weights alone;
     afterwards the model is as before, to the last bit. Memory: one more copy of the adapted weights. Layers without
-    adapters, and those that do not compute in float32, are left as they are: there a small change would be rounded off.
+    adapters, those in 4 bits, and those that do not compute in float32 are left as they are: there a small change would
+    be rounded off.
     """
     from peft.tuners.lora import Linear
 
@@ -151,6 +204,7 @@ def adapters_merged(model: Any) -> Iterator[None]:
         for layer, weight in zip(layers, weights, strict=True):
             layer.get_base_layer().weight.data = weight
             layer.merged_adapters.clear()
+            layer._caches.clear()  # DoRA leaves there what it needs to undo itself
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
@@ -158,6 +212,43 @@ def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
     with atomic_folder(folder, overwrite=True) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save_pretrained(temporary)
+
+
+def _four_bits() -> dict[str, Any]:
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    from tltrain.engine.device import pick_device
+
+    if not torch.cuda.is_available():
+        raise ModelError("lora.base=nf4: needs a GPU that CUDA (or ROCm) finds, and there is none; use lora.base=full")
+    if find_spec("bitsandbytes") is None:
+        raise ModelError('lora.base=nf4: needs bitsandbytes; pip install "tltrain[nf4]", or use lora.base=full')
+    quantised = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return {"quantization_config": quantised, "device_map": {"": pick_device()}}
+
+
+def _over_full_weights(model: Any, spec: str | Path) -> Any:
+    """The adapted model with the numbers that its 4 bits stand for in full; on the CPU."""
+    import peft
+    import torch
+    from peft.utils.integrations import dequantize_module_weight
+
+    full = peft.get_peft_model(load_model(spec).model, model.peft_config["default"])
+    adapters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    with torch.no_grad():
+        for name, module in model.named_modules():
+            if hasattr(module._parameters.get("weight"), "quant_state"):
+                full.get_submodule(name).weight.copy_(dequantize_module_weight(module))
+        for name, parameter in full.named_parameters():
+            if name in adapters:
+                parameter.copy_(adapters[name])
+    return full
 
 
 def _computes_exactly(layer: Any) -> bool:

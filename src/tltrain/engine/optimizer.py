@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from tltrain.engine.parallel import Processes
 from tltrain.engine.settings import OptimizerConfig
+from tltrain.engine.sharding import split_like, whole
 from tltrain.errors import TltrainError
 
 
@@ -51,6 +53,7 @@ class Optimizer:
         self._processes = processes
         self.num_steps = num_steps
         self._parameters = [parameter for parameter in parameters if parameter.requires_grad]
+        self._is_sharded = any(isinstance(parameter, DTensor) for parameter in self._parameters)
         matrices = [parameter for parameter in self._parameters if parameter.ndim >= 2]
         vectors = [parameter for parameter in self._parameters if parameter.ndim < 2]
         groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -77,8 +80,10 @@ class Optimizer:
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.item()
         total = self._processes.sum(total)
-        self._processes.sum_gradients(self._parameters)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm).item()
+        if not self._is_sharded:  # FSDP adds up as it goes
+            self._processes.sum_gradients(self._parameters)
+        found = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
+        norm = (found.full_tensor() if isinstance(found, DTensor) else found).item()
         if not (math.isfinite(total) and math.isfinite(norm)):
             self._adam.zero_grad()
             raise TltrainError(
@@ -93,9 +98,23 @@ class Optimizer:
         return StepOutcome(total, norm, rate)
 
     def state_dict(self) -> dict[str, object]:
-        """Moments and step counts, for a checkpoint."""
-        return self._adam.state_dict()
+        """Moments and step counts, for a checkpoint; of sharded weights put together, in the main process only."""
+        state = self._adam.state_dict()
+        gathered = {
+            number: {key: whole(value, self._processes) for key, value in moments.items()}
+            for number, moments in state["state"].items()
+        }
+        return state | {"state": gathered}
 
     def load_state_dict(self, state: dict[str, object]) -> None:
         """Restore what `state_dict` gave."""
-        self._adam.load_state_dict(state)
+        parameters = [parameter for group in self._adam.param_groups for parameter in group["params"]]
+        moments: Any = state["state"]
+        split = {
+            number: {
+                key: split_like(value, parameters[number]) if value.shape == parameters[number].shape else value
+                for key, value in own.items()
+            }
+            for number, own in moments.items()
+        }
+        self._adam.load_state_dict(state | {"state": split})

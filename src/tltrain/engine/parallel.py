@@ -1,9 +1,10 @@
 """Several processes that train one model together, as `accelerate launch` and `torchrun` start them.
 
-Each holds the whole model and does its share of every step; gradients are added up before the update, so that all take
-the same one. Where there is one process, nothing here does anything.
+Each does its share of every step. Each holds the whole model, and gradients are added up before the update, so that all
+take the same one; or a part of it, see `engine/sharding.py`. Where there is one process, nothing here does anything.
 """
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tltrain.engine.device import pick_device, process_state
+from tltrain.errors import UsageError
 
 _T = TypeVar("_T")
 _BUCKET = 1 << 24
@@ -56,6 +58,14 @@ class Processes(NamedTuple):
         torch.distributed.all_reduce(total)
         return total.item()
 
+    def max(self, value: int) -> int:
+        """The largest of a number over the processes."""
+        if self.size == 1:
+            return value
+        largest = torch.tensor(value, device=pick_device())
+        torch.distributed.all_reduce(largest, torch.distributed.ReduceOp.MAX)
+        return int(largest.item())
+
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Add up gradients in place; a parameter that has none anywhere keeps none.
 
@@ -80,7 +90,16 @@ class Processes(NamedTuple):
 
 
 def find_processes() -> Processes:
-    """The processes that this one was started with; joins them on the first call."""
+    """The processes that this one was started with; joins them on the first call.
+
+    Raises:
+        UsageError: they were started for DeepSpeed, which is not supported.
+    """
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("1", "true"):
+        raise UsageError(
+            "accelerate was told to use DeepSpeed, which is not supported; to split a model among devices, use FSDP: "
+            "accelerate launch --config_file src/tltrain/launch/fsdp2.yaml"
+        )
     state = process_state()
     return Processes(state.process_index, state.num_processes)
 

@@ -7,6 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field
 Precision = Literal["auto", "float32", "bfloat16"]
 """Number format of matrix products; weights are kept in float32. "auto": bfloat16 where the device gains from it."""
 
+Sharding = Literal["auto", "none", "fsdp"]
+"""How several processes hold one model; results are the same.
+
+- none: each holds all of it, and gradients are added up (DDP).
+- fsdp: each holds its part of weights, gradients and optimizer state (torch's FSDP2).
+- auto: fsdp where `accelerate launch` was told to use FSDP, none otherwise.
+"""
+
 
 class OptimizerConfig(BaseModel):
     """AdamW with warm-up and a schedule; defaults of the paper's script but for the rate, which is per model."""
@@ -24,7 +32,11 @@ class OptimizerConfig(BaseModel):
 
 
 class LoraConfig(BaseModel):
-    """Low-rank adapters on every linear layer of the transformer blocks (Hu et al. 2021, arXiv:2106.09685)."""
+    """Low-rank adapters on every linear layer of the transformer blocks (Hu et al. 2021, arXiv:2106.09685).
+
+    Raises (on construction):
+        ValidationError: a field out of its range.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,6 +45,14 @@ class LoraConfig(BaseModel):
     dropout: float = Field(default=0.0, ge=0, lt=1)
     target: str = "all-linear"
     """peft's `target_modules`: "all-linear" or a regular expression over module names."""
+    variant: Literal["lora", "rslora", "dora"] = "lora"
+    """- lora: the update is scaled by alpha / rank.
+    - rslora: by alpha / sqrt(rank), so that higher ranks learn as fast (Kalajdzievski 2023, arXiv:2312.03732).
+    - dora: the length of each row of a weight is learnt apart from its direction (Liu et al. 2024, arXiv:2402.09353);
+      a step takes more time, as the adapted weights are made anew in it."""
+    base: Literal["full", "nf4"] = "full"
+    """How the frozen weights are held: as loaded, or in 4 bits (QLoRA, Dettmers et al. 2023, arXiv:2305.14314), which
+    needs bitsandbytes and a GPU. `sft` only."""
     frozen_share: float = Field(default=0.0, ge=0, lt=1)
     """Share of the transformer blocks, from the input up, that get no adapters. Nothing flows back through them, so
     that a step takes less time and memory."""

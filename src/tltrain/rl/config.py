@@ -195,6 +195,8 @@ class PpoConfig(BaseModel):
                 raise ValueError(
                     f"{name}.dropout={adapters.dropout}; the policy that trains must be the one that samples: use 0"
                 )
+            if adapters is not None and adapters.base != "full":
+                raise ValueError(f"{name}.base={adapters.base}: ppo does not train over weights of 4 bits; use full")
         for name, is_on in (
             (f"advantage={self.advantage!r}", self.advantage in ("rloo", "grpo")),
             ("drop_equal_groups=true", self.drop_equal_groups),

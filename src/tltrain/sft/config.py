@@ -1,11 +1,11 @@
 """Settings of `sft`."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tltrain.audit.policy import Block
-from tltrain.engine.settings import LoraConfig, OptimizerConfig, Precision
+from tltrain.engine.settings import LoraConfig, OptimizerConfig, Precision, Sharding
 from tltrain.render.weights import KeyTokenWeighting
 
 Normalisation = Literal["turn", "step", "token"]
@@ -26,6 +26,8 @@ class SftConfig(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"activation_checkpointing", "sharding"})
+    """Fields that change time and memory alone: a run can be resumed with others."""
 
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
     num_epochs: float = Field(default=1.0, gt=0)
@@ -51,6 +53,11 @@ class SftConfig(BaseModel):
     lora: LoraConfig | None = None
     """None trains all weights."""
     precision: Precision = "auto"
+    activation_checkpointing: bool = False
+    """Keep less of the forward pass and compute it again in the backward pass: less memory, more time, the same
+    gradient."""
+    sharding: Sharding = "auto"
+    """How several processes hold the model."""
     heldout_share: float = Field(default=0.05, ge=0, lt=1)
     """Share of the trajectories that is kept out of training and measured during it."""
     num_evaluations: int = Field(default=3, ge=1)
@@ -67,4 +74,10 @@ class SftConfig(BaseModel):
             raise ValueError(
                 f"group_size={self.group_size} does not divide batch_size={self.batch_size}; use a divisor"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _check_sharding(self) -> Self:
+        if self.sharding == "fsdp" and self.lora is not None and self.lora.base == "nf4":
+            raise ValueError("sharding=fsdp does not split weights of 4 bits; use lora.base=full or sharding=none")
         return self

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -14,11 +14,20 @@ from tltrain.engine.checkpoint import load_checkpoint, save_checkpoint, seed_ste
 from tltrain.engine.device import pick_device
 from tltrain.engine.logprobs import TargetSequence, target_scores
 from tltrain.engine.metrics import MetricsLog
-from tltrain.engine.model import LoadedModel, add_lora, load_model, merge_lora, save_model
+from tltrain.engine.model import (
+    LoadedModel,
+    add_lora,
+    checkpoint_activations,
+    load_model,
+    merge_lora,
+    save_model,
+)
 from tltrain.engine.optimizer import Optimizer
 from tltrain.engine.parallel import Processes, find_processes
 from tltrain.engine.precision import autocast
 from tltrain.engine.prefix_tree import plan_micro_batches
+from tltrain.engine.sharding import gather_model, resolve_sharding, shard
+from tltrain.engine.tree_attention import can_run_trees
 from tltrain.sft.batches import Step, plan_epoch, share_step
 from tltrain.sft.config import SftConfig
 from tltrain.sft.heldout import measure_heldout
@@ -39,6 +48,10 @@ class SftResult:
     num_steps: int
     heldout: Mapping[str, float | None]
     """The last held-out measurement; empty where nothing was held out."""
+    num_processes: int = 1
+    """How many ended the run."""
+    sharding: Literal["none", "fsdp"] = "none"
+    """How they held the model."""
 
 
 def sft(
@@ -54,8 +67,9 @@ def sft(
 ) -> SftResult:
     """Fine-tune a model on trajectories, wrong calls blocked and key tokens weighted.
 
-    Several processes (`accelerate launch`, `torchrun`) share the samples of each step; their number changes nothing but
-    the time, and a run goes on with another number of them.
+    Several processes (`accelerate launch`, `torchrun`) share the samples of each step, and the model too where
+    `config.sharding` says so; their number changes nothing but time and memory, and a run goes on with another number
+    of them.
 
     Writes into `out`: model/ (weights, tokenizer with chat template), metrics.jsonl (a row a step), samples.jsonl
     (tokens and weights of some trajectories), quarantine.jsonl (rows set aside, with reasons), checkpoints/ while it
@@ -84,7 +98,7 @@ def sft(
     )
     if stage.is_done:
         return _result(out, stage.result)
-    loaded = load_model(model)
+    loaded = load_model(model, base=config.lora.base if config.lora else "full")
     prepared = processes.from_main(
         lambda: prepare_samples(config, loaded.tokenizer, data=data, verdicts=verdicts, validation=validation, out=out)
     )
@@ -92,10 +106,12 @@ def sft(
     steps = _plan(train, config)
     trainee = _Trainee(config, loaded, processes, num_steps=len(steps))
     measurement = trainee.run(train, heldout, steps, out, progress)
-    result = {"num_trained": len(train), "num_set_aside": prepared.num_bad, "num_steps": len(steps)}
+    result: dict[str, Any] = {"num_trained": len(train), "num_set_aside": prepared.num_bad, "num_steps": len(steps)}
+    result |= {"num_processes": processes.size, "sharding": trainee.sharding}
+    gather_model(trainee.model, processes)
 
     def finish() -> dict[str, Any]:
-        save_model(merge_lora(trainee.model), loaded.tokenizer, out / "model")
+        save_model(merge_lora(trainee.model, model), loaded.tokenizer, out / "model")
         stage.finish(result | {"heldout": measurement})
         shutil.rmtree(out / "checkpoints", ignore_errors=True)
         return stage.result
@@ -130,7 +146,11 @@ class _Trainee:
         self._device = pick_device()
         seed_step(config.seed, "initial weights", 0)
         model = add_lora(loaded.model, config.lora) if config.lora else loaded.model
-        self.model = model.to(self._device)
+        if config.activation_checkpointing:
+            checkpoint_activations(model)
+        self.sharding = resolve_sharding(config.sharding, processes)
+        self._is_sharded = self.sharding == "fsdp"
+        self.model = shard(model, processes) if self._is_sharded else model.to(self._device)
         self._optimizer = Optimizer(self.model.parameters(), config.optimizer, num_steps, processes)
 
     def run(
@@ -154,8 +174,6 @@ class _Trainee:
             # every process draws for itself; the first what a lone one would
             seed_step(self._config.seed, f"step{self._processes.rank or ''}", number)
             outcome = self._optimizer.step(self._losses(steps[number], train), number)
-            if log is None:
-                continue
             num_tokens = sum(len(train[index].rendered.input_ids) for group in steps[number] for index in group)
             row: dict[str, object] = {
                 "step": number,
@@ -165,13 +183,14 @@ class _Trainee:
                 "num_tokens": num_tokens,
                 "tokens_per_second": round(num_tokens / (time.monotonic() - start), 1),
             }
-            if heldout and number in measured_at:
+            if heldout and number in measured_at and (is_main or self._is_sharded):
                 measurement = self._measure(heldout)
                 row["heldout"] = measurement
-            log.write(row)
+            if log is not None:
+                log.write(row)
             if (number + 1) % self._config.checkpoint_every == 0 and number + 1 < len(steps):
-                save_checkpoint(out / "checkpoints", number + 1, modules, optimizers)
-            if progress:
+                save_checkpoint(out / "checkpoints", number + 1, modules, optimizers, self._processes)
+            if progress and is_main:
                 progress(number + 1, len(steps), f"loss {outcome.loss:.3f}")
         if log is not None:
             log.close()
@@ -190,8 +209,13 @@ class _Trainee:
         factors = [factor_of[index] for index in indices]
         sequences = [TargetSequence(rendered.input_ids, target_positions(rendered)) for rendered in own]
         micro_batches = plan_micro_batches(
-            [rendered.input_ids for rendered in own], config.micro_batch_tokens, share=config.share_prefixes
+            [rendered.input_ids for rendered in own], self._max_tokens(), share=config.share_prefixes
         )
+        if self._is_sharded:  # all make equally many passes: those who have fewer micro-batches add some of no weight
+            num_missing = self._processes.max(len(micro_batches)) - len(micro_batches)
+            micro_batches = [*micro_batches, *[(len(own),)] * num_missing]
+            sequences.append(TargetSequence([0, 0], [1]))
+            factors.append([0.0])
         self.model.train()
         for batch in micro_batches:
             with autocast(config.precision, self._device.type):
@@ -199,6 +223,11 @@ class _Trainee:
                     self.model, [sequences[index] for index in batch], share_prefix=config.share_prefixes
                 )
             yield weighted_nll(output.scores.logprobs, [factors[index] for index in batch])
+
+    def _max_tokens(self) -> int:
+        # processes that share a model make equally many passes, and a model without trees makes one for each sequence
+        is_one_by_one = self._is_sharded and not can_run_trees(self.model)
+        return 1 if is_one_by_one else self._config.micro_batch_tokens
 
     def _measure(self, heldout: Sequence[Sample]) -> dict[str, float | None]:
         with autocast(self._config.precision, self._device.type):
