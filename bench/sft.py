@@ -9,10 +9,14 @@ Each side runs in a process of its own. The loss of a step is the mean over its 
 
 Three sets differ in how many dialogues share a tool list: "fixed" (one list of 20 tools), "shared" (10 to 20 dialogues
 a list, as ToolAlpaca has) and "varied" (ToolRL's rlla_sft, other tools in every row). Times are those of whole
-optimizer steps; the processor's time is given too, which other work on the machine disturbs less. Memory is the process's peak from after the model is loaded. TRL's settings are tried on a few rows,
-and the fastest is measured; packing is not among them, as it makes other steps. TRL's chunked loss is its default. It
-scores positions with a label alone where Triton runs, and every position elsewhere; settings that end in ":labels" are
-patched to score labels alone everywhere, which TRL as it comes does not offer on a processor.
+optimizer steps; the processor's time is given too, which other work on the machine disturbs less. Memory is the most of
+the process after the model is loaded; give two steps or more, so that it holds the optimizer's state, and several
+--micro-batch-tokens, to see what tltrain's speed costs.
+
+TRL's settings are tried on a few rows, and the fastest is measured; packing is not among them, as it makes other steps.
+TRL's chunked loss is its default. It scores positions with a label alone where Triton runs, and every position
+elsewhere; settings that end in ":labels" are patched to score labels alone everywhere, which TRL as it comes does not
+offer on a processor.
 
 Operations are counted as 6 a matrix element and token (4 where the matrix is frozen: forward and back, no gradient of
 its own): blocks on tokens computed, the head on trained tokens; and 12 x context x heads x head size a layer and token
@@ -31,7 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sft_sets import IGNORED, SETS, BenchSet, Row, count_computed, make_set
+from sft_sets import IGNORED, SETS, BenchSet, Row, make_set
 
 from tltrain.engine.model import load_tokenizer, resolve_model
 from tltrain.engine.prefix_tree import build_tree, plan_micro_batches
@@ -55,7 +59,7 @@ def main() -> None:
         )
         steps = bench_set.steps(num_steps=arguments.steps, step_size=arguments.step_size, seed=arguments.seed)
         job = make_job(arguments, steps)
-        ours = run_side(sys.executable, "sft_tltrain.py", job)
+        ours = [(own, run_side(sys.executable, "sft_tltrain.py", job | own)) for own in arguments.micro_batch_tokens]
         theirs = None
         if arguments.trl_python:
             if len(settings) > 1:
@@ -82,7 +86,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=1, help="optimizer steps that are measured")
     parser.add_argument("--step-size", type=int, default=64)
     parser.add_argument("--max-length", type=int, default=8192)
-    parser.add_argument("--micro-batch-tokens", type=int, default=8192, help="tltrain's")
+    parser.add_argument(
+        "--micro-batch-tokens",
+        nargs="+",
+        type=parse_micro_batch,
+        default=[parse_micro_batch("8192")],
+        metavar="TOKENS[:checkpoint]",
+        help="tltrain's, with gradient checkpointing or without; each is measured",
+    )
     parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     parser.add_argument("--lora", type=int, metavar="RANK", help="adapters on all linear layers; default: all weights")
     parser.add_argument("--learning-rate", type=float, default=1e-4)
@@ -97,6 +108,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--trial-rows", type=int, default=4, help="rows on which TRL's settings are tried")
     parser.add_argument("--out", type=Path, help="folder for sft.json and losses.png")
     return parser.parse_args()
+
+
+def parse_micro_batch(text: str) -> dict[str, Any]:
+    """tltrain's settings out of TOKENS[:checkpoint]."""
+    found = re.fullmatch(r"([1-9]\d*)(:checkpoint)?", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r}: write a number of tokens, as 8192, or 8192:checkpoint")
+    return {"micro_batch_tokens": int(found[1]), "checkpointing": bool(found[2])}
 
 
 def parse_setting(text: str) -> dict[str, Any]:
@@ -118,7 +137,6 @@ def make_job(arguments: argparse.Namespace, steps: Sequence[Sequence[Row]]) -> d
     return {
         "model": str(resolve_model(arguments.model)),
         "steps": [[{"input_ids": row.input_ids, "labels": row.labels} for row in step] for step in steps],
-        "micro_batch_tokens": arguments.micro_batch_tokens,
         "precision": arguments.precision,
         "lora": {"rank": arguments.lora, "alpha": 2 * arguments.lora} if arguments.lora else None,
         "optimizer": {
@@ -201,17 +219,27 @@ def summarise(
     bench_set: BenchSet,
     steps: Sequence[Sequence[Row]],
     job: dict[str, Any],
-    ours: dict[str, Any],
+    ours: Sequence[tuple[dict[str, Any], dict[str, Any]]],
     theirs: dict[str, Any] | None,
 ) -> dict[str, Any]:
-    """All figures of a set."""
+    """All figures of a set; `ours` are tltrain's settings and results."""
     num_rows = sum(len(step) for step in steps)
     num_targets = [sum(label != IGNORED for row in step for label in row.labels) for step in steps]
-    computed = [count_computed(list(step), job["micro_batch_tokens"]) for step in steps]
-    sides = {"tltrain": (ours, [count_tree(step, job["micro_batch_tokens"]) for step in steps])}
-    if theirs:
-        measured = theirs["results"][0] | {"matmul_flops": theirs["matmul_flops"], "threads": theirs["threads"]}
-        sides["trl"] = (measured, [count_rows(step) for step in steps])
+    shape = ours[0][1]["shape"]
+
+    def figures(side: dict[str, Any], counts: Sequence[_Count]) -> dict[str, Any]:
+        flops = sum(
+            count_flops(count, number, shape, is_lora=bool(job["lora"]))
+            for count, number in zip(counts, num_targets, strict=True)
+        )
+        seconds = sum(side["seconds"])
+        kept = ("seconds", "cpu_seconds", "losses", "grad_norms", "memory", "threads", "matmul_flops")
+        return {key: side[key] for key in kept} | {
+            "rows_per_second": num_rows / seconds,
+            "tokens_computed": sum(count.tokens for count in counts),
+            "flops_per_second": flops / seconds,
+        }
+
     result: dict[str, Any] = {
         "set": bench_set.name,
         "summary": bench_set.summary,
@@ -219,76 +247,72 @@ def summarise(
         "rows_timed": num_rows,
         "steps": len(steps),
         "tokens": sum(len(row.input_ids) for step in steps for row in step),
-        "tokens_computed": sum(tokens for tokens, _ in computed),
-        "micro_batches": sum(number for _, number in computed),
         "trained_tokens": sum(num_targets),
         "precision": job["precision"],
         "lora": job["lora"],
-        "runs_trees": ours["runs_trees"],
-        "trl_versions": theirs and theirs["versions"],
+        "runs_trees": ours[0][1]["runs_trees"],
+        "tltrain": [],
+        "trl": None,
     }
-    for name, (side, counts) in sides.items():
-        flops = sum(
-            count_flops(count, number, ours["shape"], is_lora=bool(job["lora"]))
-            for count, number in zip(counts, num_targets, strict=True)
-        )
-        seconds = sum(side["seconds"])
-        result[name] = {
-            "seconds": side["seconds"],
-            "cpu_seconds": side["cpu_seconds"],
-            "rows_per_second": num_rows / seconds,
-            "losses": side["losses"],
-            "grad_norms": side["grad_norms"],
-            "memory": side["memory"],
-            "threads": side["threads"],
-            "matmul_flops": side["matmul_flops"],
-            "flops_per_second": flops / seconds,
-            "setting": side.get("setting", {}).get("name"),
-        }
+    for setting, side in ours:
+        counts = [count_tree(step, setting["micro_batch_tokens"]) for step in steps]
+        name = f"tltrain, {setting['micro_batch_tokens']} tokens a micro-batch"
+        name += ", gradient checkpointing" if setting["checkpointing"] else ""
+        result["tltrain"].append(figures(side, counts) | {"name": name})
+    if theirs:
+        side = theirs["results"][0] | {"matmul_flops": theirs["matmul_flops"], "threads": theirs["threads"]}
+        name = f"TRL {side['setting']['name']}"
+        result["trl"] = figures(side, [count_rows(step) for step in steps])
+        result["trl"] |= {"name": name, "versions": theirs["versions"]}
     return result
 
 
 def describe(result: dict[str, Any]) -> list[str]:
     """The figures as lines of text."""
-    ours, theirs = result["tltrain"], result.get("trl")
-    tokens, computed = result["tokens"], result["tokens_computed"]
+    theirs = result["trl"]
     lines = [
         f"\n{result['set']}: {result['summary']}",
         f"  timed: {result['rows_timed']} of {result['rows_in_all']} rows in {result['steps']} steps, "
-        f"{result['precision']}, {'LoRA' if result['lora'] else 'all weights'}, {ours['threads']} threads",
-        f"  {tokens} tokens, {result['trained_tokens']} trained; computed by tltrain {computed} "
-        f"({tokens / computed:.2f} times fewer) in {result['micro_batches']} micro-batches",
-        _side_line("tltrain", ours),
+        f"{result['precision']}, {'LoRA' if result['lora'] else 'all weights'}; "
+        f"{result['tokens']} tokens, {result['trained_tokens']} trained",
     ]
+    if theirs:
+        lines += _describe_side(theirs)
+    for ours in result["tltrain"]:
+        lines += _describe_side(ours)
+        if theirs:
+            lines += _describe_ratio(ours, theirs)
     if not result["runs_trees"]:
         lines.append("  this model runs no trees: its rows were run one by one")
-    if theirs is None:
-        return lines
-    memories = [side["memory"]["peak"] - side["memory"]["loaded"] for side in (ours, theirs)]
-    peaks = ours["memory"]["peak"] / theirs["memory"]["peak"]
-    lines += [
-        _side_line(f"TRL {theirs['setting']}", theirs),
-        f"  ratio: trajectories a second {ours['rows_per_second'] / theirs['rows_per_second']:.2f} "
-        f"({sum(theirs['cpu_seconds']) / sum(ours['cpu_seconds']):.2f} by processor time), "
-        f"memory over the loaded model {memories[0] / memories[1]:.2f}, whole process {peaks:.2f}",
-    ]
-    largest = [0.0, 0.0]
-    for step, both in enumerate(zip(ours["losses"], theirs["losses"], strict=True)):
-        norms = ours["grad_norms"][step], theirs["grad_norms"][step]
-        largest[0] = max(largest[0], abs(both[0] - both[1]))
-        largest[1] = max(largest[1], abs(norms[0] - norms[1]) / norms[1])
-        lines.append(f"  step {step}: loss {both[0]:.7f} | {both[1]:.7f}, gradient {norms[0]:.6f} | {norms[1]:.6f}")
-    lines.append(f"  largest difference: loss {largest[0]:.1e}, gradient norm {largest[1]:.1e} of it")
     return lines
 
 
-def _side_line(name: str, side: dict[str, Any]) -> str:
+def _describe_side(side: dict[str, Any]) -> list[str]:
     loaded, peak = (side["memory"][key] / _MIB for key in ("loaded", "peak"))
-    return (
-        f"  {name}: {side['rows_per_second']:.3f} trajectories/s; memory {loaded:.0f} MiB loaded, peak {peak:.0f} MiB, "
-        f"{peak - loaded:.0f} over it; {side['flops_per_second'] / 1e9:.1f} GFLOP/s, "
-        f"{100 * side['flops_per_second'] / side['matmul_flops']:.0f}% of {side['matmul_flops'] / 1e9:.1f} for a product"
-    )
+    product = side["matmul_flops"] / 1e9
+    return [
+        f"  {side['name']}: {side['rows_per_second']:.3f} trajectories/s, {side['tokens_computed']} tokens computed",
+        f"    memory: {loaded:.0f} MiB loaded, peak {peak:.0f} MiB, {peak - loaded:.0f} over it",
+        f"    {side['flops_per_second'] / 1e9:.1f} GFLOP/s, {100 * side['flops_per_second'] / 1e9 / product:.0f}% of "
+        f"{product:.1f} for a matrix product, {side['threads']} threads",
+    ]
+
+
+def _describe_ratio(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+    memories = [side["memory"]["peak"] - side["memory"]["loaded"] for side in (ours, theirs)]
+    whole = ours["memory"]["peak"] / theirs["memory"]["peak"]
+    lines = [
+        f"    ratio: trajectories a second {ours['rows_per_second'] / theirs['rows_per_second']:.2f} "
+        f"({sum(theirs['cpu_seconds']) / sum(ours['cpu_seconds']):.2f} by processor time); "
+        f"memory over the loaded model {memories[0] / memories[1]:.2f}, of the whole process {whole:.2f}"
+    ]
+    loss_apart = norm_apart = 0.0
+    for step, (our_loss, loss) in enumerate(zip(ours["losses"], theirs["losses"], strict=True)):
+        our_norm, norm = ours["grad_norms"][step], theirs["grad_norms"][step]
+        loss_apart = max(loss_apart, abs(our_loss - loss))
+        norm_apart = max(norm_apart, abs(our_norm - norm) / norm)
+        lines.append(f"    step {step}: loss {our_loss:.7f} | {loss:.7f}, gradient norm {our_norm:.6f} | {norm:.6f}")
+    return [*lines, f"    largest difference: loss {loss_apart:.1e}, gradient norm {norm_apart:.1e} of it"]
 
 
 def draw_losses(results: Sequence[dict[str, Any]], path: Path) -> None:
@@ -299,8 +323,9 @@ def draw_losses(results: Sequence[dict[str, Any]], path: Path) -> None:
     for axes, result in zip(figure.subplots(1, len(results), squeeze=False)[0], results, strict=True):
         steps = range(1, result["steps"] + 1)
         axes.plot(steps, result["trl"]["losses"], color="#c9772b", linewidth=4, alpha=0.5, label="TRL", marker="o")
-        axes.plot(steps, result["tltrain"]["losses"], color="#1f4e79", linewidth=1.2, label="tltrain", marker=".")
-        ratio = result["tltrain"]["rows_per_second"] / result["trl"]["rows_per_second"]
+        ours = result["tltrain"][0]
+        axes.plot(steps, ours["losses"], color="#1f4e79", linewidth=1.2, label="tltrain", marker=".")
+        ratio = ours["rows_per_second"] / result["trl"]["rows_per_second"]
         axes.set_title(f"{result['set']}: {ratio:.1f} times as fast", fontsize=10)
         axes.set_xlabel("optimizer step")
         axes.set_ylabel("loss, nats a trained token")

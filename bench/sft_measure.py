@@ -5,6 +5,7 @@ import math
 import os
 import sys
 import time
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -69,10 +70,9 @@ class Memory:
             torch.cuda.reset_peak_memory_stats()
             self.loaded = torch.cuda.memory_allocated()
             return
-        try:
-            Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
-        except OSError:
-            pass  # it then holds the peak of loading too, for both sides
+        # the high-water mark starts anew; where that is forbidden it holds the peak of loading too, for both sides
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
         self.loaded = _status("VmRSS")
 
     def read(self) -> dict[str, int]:

@@ -4,6 +4,7 @@ Axes of difference: how many dialogues share a tool list, and so how much of a s
 """
 
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from tltrain.engine.prefix_tree import build_tree, plan_micro_batches
 from tltrain.envs.sandbox import KITS
 from tltrain.errors import DataError
 from tltrain.formats.read import read_trajectories
@@ -93,13 +93,6 @@ def make_set(name: str, tokenizer: Any, *, max_length: int, num_rows: int | None
     )
 
 
-def count_computed(rows: list[Row], micro_batch_tokens: int) -> tuple[int, int]:
-    """Tokens that tltrain runs through the model for a step, and into how many micro-batches it splits it."""
-    ids = [row.input_ids for row in rows]
-    batches = plan_micro_batches(ids, micro_batch_tokens)
-    return sum(len(build_tree([ids[index] for index in batch]).ids) for batch in batches), len(batches)
-
-
 def _fixed(num_rows: int | None, rlla: Path | None) -> tuple[str, int, list[Trajectory]]:  # noqa: ARG001
     """One list of 20 tools, short dialogues of one call."""
     config = GenerateConfig(
@@ -118,14 +111,14 @@ def _fixed(num_rows: int | None, rlla: Path | None) -> tuple[str, int, list[Traj
 def _shared(num_rows: int | None, rlla: Path | None) -> tuple[str, int, list[Trajectory]]:  # noqa: ARG001
     """About as many dialogues a tool list as ToolAlpaca has."""
     made = _generate(GenerateConfig(num_train=num_rows or 400, num_test=0))
-    counts = sorted(sum(other.tools == one.tools for other in made) for one in {repr(t.tools): t for t in made}.values())
+    counts = sorted(Counter(repr(trajectory.tools) for trajectory in made).values())
     return f"{len(counts)} tool lists with {counts[0]} to {counts[-1]} dialogues each, {len(made)} in all", 16, made
 
 
 def _varied(num_rows: int | None, rlla: Path | None) -> tuple[str, int, list[Trajectory]]:
     """Other tools in every row."""
     if rlla is None or not rlla.is_file():
-        raise DataError(f"set varied: {rlla} is not there; name ToolRL's rlla_sft.json with --rlla, or leave the set out")
+        raise DataError(f"set varied: --rlla {rlla} is no file; name ToolRL's rlla_sft.json, or leave the set out")
     read = read_trajectories(rlla).trajectories[:num_rows]
     lists = len({repr(trajectory.tools) for trajectory in read})
     return f"ToolRL's {rlla.name}, {lists} tool lists in {len(read)} dialogues", 4, read

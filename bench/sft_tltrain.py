@@ -21,6 +21,12 @@ from tltrain.sft.train import Trainee
 
 def main() -> None:
     job = read_job()
+    result = measure(job)
+    write_result(result | {"matmul_flops": measure_matmul(job["precision"]), "threads": torch.get_num_threads()})
+
+
+def measure(job: dict[str, Any]) -> dict[str, Any]:
+    """Do the steps of a job."""
     config = SftConfig(
         optimizer=OptimizerConfig(**job["optimizer"], schedule="constant", warmup_ratio=0.0),
         micro_batch_tokens=job["micro_batch_tokens"],
@@ -35,6 +41,8 @@ def main() -> None:
         steps.append((tuple(range(len(samples), len(samples) + len(rows))),))
         samples += [as_sample(row) for row in rows]
     loaded = load_model(job["model"])
+    if job["checkpointing"]:
+        loaded.model.gradient_checkpointing_enable()
     trainee = Trainee(config, loaded, find_processes(), num_steps=len(steps))
     fill_adapters(trainee.model)
     runs_trees = can_run_trees(trainee.model)
@@ -44,18 +52,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         trainee.run(samples, [], steps, Path(folder), lambda *_: clock.mark())
         metrics = [row for _, row in read_json_lines(Path(folder) / "metrics.jsonl")]
-    write_result(
-        {
-            **clock.read(),
-            "losses": [row["loss"] for row in metrics],
-            "grad_norms": [row["grad_norm"] for row in metrics],
-            "memory": memory.read(),
-            "matmul_flops": measure_matmul(job["precision"]),
-            "threads": torch.get_num_threads(),
-            "runs_trees": runs_trees,
-            "shape": model_shape(trainee.model),
-        }
-    )
+    return {
+        **clock.read(),
+        "losses": [row["loss"] for row in metrics],
+        "grad_norms": [row["grad_norm"] for row in metrics],
+        "memory": memory.read(),
+        "runs_trees": runs_trees,
+        "shape": model_shape(trainee.model),
+    }
 
 
 def as_sample(row: dict[str, Any]) -> Sample:
