@@ -233,11 +233,11 @@ def summarise(
             for count, number in zip(counts, num_targets, strict=True)
         )
         seconds = sum(side["seconds"])
-        kept = ("seconds", "cpu_seconds", "losses", "grad_norms", "memory", "threads", "matmul_flops")
+        kept = ("seconds", "cpu_seconds", "losses", "grad_norms", "memory", "threads", "matmul")
         return {key: side[key] for key in kept} | {
             "rows_per_second": num_rows / seconds,
             "tokens_computed": sum(count.tokens for count in counts),
-            "flops_per_second": flops / seconds,
+            "flops": flops,
         }
 
     result: dict[str, Any] = {
@@ -260,7 +260,7 @@ def summarise(
         name += ", gradient checkpointing" if setting["checkpointing"] else ""
         result["tltrain"].append(figures(side, counts) | {"name": name})
     if theirs:
-        side = theirs["results"][0] | {"matmul_flops": theirs["matmul_flops"], "threads": theirs["threads"]}
+        side = theirs["results"][0] | {"matmul": theirs["matmul"], "threads": theirs["threads"]}
         name = f"TRL {side['setting']['name']}"
         result["trl"] = figures(side, [count_rows(step) for step in steps])
         result["trl"] |= {"name": name, "versions": theirs["versions"]}
@@ -289,13 +289,17 @@ def describe(result: dict[str, Any]) -> list[str]:
 
 def _describe_side(side: dict[str, Any]) -> list[str]:
     loaded, peak = (side["memory"][key] / _MIB for key in ("loaded", "peak"))
-    product = side["matmul_flops"] / 1e9
-    return [
+    lines = [
         f"  {side['name']}: {side['rows_per_second']:.3f} trajectories/s, {side['tokens_computed']} tokens computed",
         f"    memory: {loaded:.0f} MiB loaded, peak {peak:.0f} MiB, {peak - loaded:.0f} over it",
-        f"    {side['flops_per_second'] / 1e9:.1f} GFLOP/s, {100 * side['flops_per_second'] / 1e9 / product:.0f}% of "
-        f"{product:.1f} for a matrix product, {side['threads']} threads",
     ]
+    for key, what in (("seconds", "second"), ("cpu_seconds", "second of processor time")):
+        rate, product = side["flops"] / sum(side[key]) / 1e9, side["matmul"][key] / 1e9
+        lines.append(
+            f"    {rate:.1f} GFLOP a {what}, {100 * rate / product:.0f}% of {product:.1f} in a matrix product, "
+            f"{side['threads']} threads"
+        )
+    return lines
 
 
 def _describe_ratio(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:

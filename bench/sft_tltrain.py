@@ -22,7 +22,7 @@ from tltrain.sft.train import Trainee
 def main() -> None:
     job = read_job()
     result = measure(job)
-    write_result(result | {"matmul_flops": measure_matmul(job["precision"]), "threads": torch.get_num_threads()})
+    write_result(result | {"matmul": measure_matmul(job["precision"]), "threads": torch.get_num_threads()})
 
 
 def measure(job: dict[str, Any]) -> dict[str, Any]:

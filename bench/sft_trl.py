@@ -67,7 +67,7 @@ def main() -> None:
     write_result(
         {
             "results": results,
-            "matmul_flops": measure_matmul(job["precision"]),
+            "matmul": measure_matmul(job["precision"]),
             "threads": torch.get_num_threads(),
             "versions": versions,
         }

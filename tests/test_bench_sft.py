@@ -50,7 +50,7 @@ def _fixed_steps(bench: Any, tokenizer: Any) -> list[list[Any]]:
 
 def test_the_measured_loss_is_the_mean_over_the_trained_tokens(run_bench, bench, tiny_model, monkeypatch):
     # in this process, where torch is already there
-    fixed = {"matmul_flops": 1e9, "threads": 1}
+    fixed = {"matmul": {"seconds": 1e9, "cpu_seconds": 1e9}, "threads": 1}
     monkeypatch.setattr(bench("sft"), "run_side", lambda _, __, job: bench("sft_tltrain").measure(job) | fixed)
     (result,) = run_bench("--sets", "fixed", "--micro-batch-tokens", "8192", "8192:checkpoint")
     loaded = load_model(tiny_model)
