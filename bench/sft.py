@@ -49,6 +49,7 @@ def main() -> None:
     tokenizer = load_tokenizer(arguments.model)
     results = []
     settings = [parse_setting(text) for text in arguments.trl_settings]
+    check_sizes(arguments, settings)
     for name in arguments.sets:
         bench_set = make_set(
             name,
@@ -130,6 +131,15 @@ def parse_setting(text: str) -> dict[str, Any]:
         "batch_size": int(size),
         "head_at_labels": bool(patched),
     }
+
+
+def check_sizes(arguments: argparse.Namespace, settings: Sequence[dict[str, Any]]) -> None:
+    """Refuse batch sizes by which TRL's steps would be other than tltrain's."""
+    for setting in settings:
+        for option, rows in (("--step-size", arguments.step_size), ("--trial-rows", arguments.trial_rows)):
+            is_used = option == "--step-size" or len(settings) > 1
+            if is_used and rows % setting["batch_size"]:
+                raise SystemExit(f"--trl-settings {setting['name']} does not divide {option} {rows}; use a divisor")
 
 
 def make_job(arguments: argparse.Namespace, steps: Sequence[Sequence[Row]]) -> dict[str, Any]:

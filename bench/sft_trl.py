@@ -78,7 +78,7 @@ def run(model: Any, tokenizer: Any, job: dict[str, Any], setting: dict[str, Any]
     """Train on the job's steps with a setting."""
     steps = job["steps"]
     rows = [{"input_ids": row["input_ids"], "labels": row["labels"]} for step in steps for row in step]
-    batch_size = min(setting["batch_size"], len(steps[0]))
+    batch_size = setting["batch_size"]
     optimizer = job["optimizer"]
     with tempfile.TemporaryDirectory() as folder:
         config = SFTConfig(

@@ -95,6 +95,11 @@ def test_operations_by_hand(bench):
     assert sft.count_flops(tree, 2, shape, is_lora=True) == (4000 + 60) * 22 + 4 * 500 * 2 + 12 * 8 * 252
 
 
+def test_a_batch_size_that_would_make_other_steps_is_refused(run_bench):
+    with pytest.raises(SystemExit, match="padded:4 does not divide --step-size 6"):
+        run_bench("--sets", "fixed", "--trl-settings", "padded:4")
+
+
 @pytest.mark.parametrize("mode", ["all weights", "LoRA", "checkpointing"])
 def test_gradients_of_shared_prefixes_are_those_of_single_samples(bench, mode):
     gradient = bench("sft_gradient")
