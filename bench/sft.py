@@ -344,6 +344,9 @@ def draw_losses(results: Sequence[dict[str, Any]], path: Path) -> None:
         axes.set_xlabel("optimizer step")
         axes.set_ylabel("loss, nats a trained token")
         axes.xaxis.get_major_locator().set_params(integer=True)
+        both = [*ours["losses"], *result["trl"]["losses"]]
+        margin = max(0.05, 0.1 * (max(both) - min(both)))  # differences of rounding are not blown up
+        axes.set_ylim(min(both) - margin, max(both) + margin)
         axes.legend(frameon=False)
     figure.savefig(path, dpi=150)
 
