@@ -105,6 +105,27 @@ def test_the_prefix_runs_once(monkeypatch):
     assert sizes == [(1, MIN_SHARED + 3), (1, 2 * MIN_SHARED + 3)]
 
 
+def test_prefix_keys_are_kept_for_key_value_heads_alone():
+    # 2 blocks of branches see the stem; tiny_llama has 4 heads, 2 key-value heads of 8 features, 2 layers
+    rng = random.Random(0)
+    stem, *branches = ([rng.randrange(61) for _ in range(length)] for length in (40, 100, 100))
+    model = tiny_llama()
+    can_run_trees(model)
+    kept: list[torch.Tensor] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        hidden_states(model, [stem + branch for branch in branches])
+    long = [tensor for tensor in kept if tensor.ndim == 4 and tensor.shape[2:] == (140, 8)]
+    assert {tensor.shape[1] for tensor in long} == {2}
+    assert len(long) == 2 * 2 * 2  # keys and values of each block, in each layer
+    masks = {tensor.data_ptr() for tensor in kept if tensor.shape == (1, 1, 100, 140)}
+    assert len(masks) == 2  # the layers share those of the blocks
+
+
 def test_generation_is_what_it_was():
     model, same = tiny_llama(), tiny_llama()
     prompt = torch.tensor([family()[0]])

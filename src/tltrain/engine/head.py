@@ -91,7 +91,10 @@ class _ScoreTargets(torch.autograd.Function):
             grad = (grad / ctx.temperature).to(hidden.dtype)
             grad_hidden[rows] = grad @ weight.to(hidden.dtype)
             if grad_weight is not None:
-                grad_weight += (grad.T @ hidden[rows]).to(weight.dtype)
+                if grad_weight.dtype == grad.dtype:
+                    grad_weight.addmm_(grad.T, hidden[rows])  # no second matrix of that size
+                else:
+                    grad_weight += (grad.T @ hidden[rows]).to(weight.dtype)
         return grad_hidden, grad_weight, None, None, None
 
 

@@ -8,7 +8,7 @@ one by one.
 Axes: A = head, K = key-value head, T = row, D = head feature, H = hidden feature.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -214,13 +214,20 @@ class _Blocks:
             last.end = segment.end
             block_of[number] = len(self.blocks) - 1
         self.lengths = [block.end - block.start for block in self.blocks]
-        self._masks: dict[tuple[int, int | None], Tensor | None] = {}
+        self._masks: dict[tuple[int, int | None, torch.dtype], Tensor | None] = {}
 
-    def mask(self, number: int, window: int | None) -> Tensor | None:
-        """Which keys the rows of a block see, [1, 1, T, keys], bool; None: plain causal attention."""
-        key = (number, window)
+    def mask(self, number: int, window: int | None, dtype: torch.dtype) -> Tensor | None:
+        """What is added to the scores of a block's rows, [1, 1, T, keys]: 0 where a key is seen, else -inf.
+
+        None: plain causal attention. Made once for all layers; torch would turn bools into such a mask in each of them,
+        and keep them all until the backward pass.
+        """
+        key = (number, window, dtype)
         if key not in self._masks:
-            self._masks[key] = self._make_mask(self.blocks[number], window)
+            sees = self._make_mask(self.blocks[number], window)
+            self._masks[key] = (
+                None if sees is None else torch.zeros_like(sees, dtype=dtype).masked_fill_(~sees, -torch.inf)
+            )
         return self._masks[key]
 
     def _make_mask(self, block: _Block, window: int | None) -> Tensor | None:
@@ -272,9 +279,42 @@ def _attend(
     for number, block in enumerate(tree.blocks):
         key = torch.cat([keys[other] for other in (*block.before, number)], dim=2)
         value = torch.cat([values[other] for other in (*block.before, number)], dim=2)
-        mask = tree.mask(number, window)
-        outputs.append(sdpa_attention_forward(module, queries[number], key, value, mask, **settings)[0])
+        mask = tree.mask(number, window, key.dtype)
+        attend = _attend_grouped if mask is not None and _takes_groups(key, settings) else sdpa_attention_forward
+        outputs.append(attend(module, queries[number], key, value, mask, **settings)[0])
     return torch.cat(outputs, dim=1), None
+
+
+_PLAIN_SETTINGS = {"dropout", "scaling", "is_causal", "sliding_window", "position_ids", "use_cache", "cache_position"}
+
+
+def _takes_groups(key_1KTD: Tensor, settings: Mapping[str, Any]) -> bool:
+    """Whether torch attends with fewer key-value heads than heads under a mask here, and nothing else is asked for.
+
+    transformers repeats keys and values where there is a mask, and each block would keep its copies of the prefix until
+    the backward pass: with three heads to a key-value head that was two fifths of the memory of a step. On a GPU the
+    fast kernels take no groups together with a mask.
+    """
+    extras = {name for name, value in settings.items() if value is not None} - _PLAIN_SETTINGS
+    return key_1KTD.device.type == "cpu" and not extras
+
+
+def _attend_grouped(
+    module: torch.nn.Module,  # noqa: ARG001
+    query_1ATD: Tensor,
+    key_1KTD: Tensor,
+    value_1KTD: Tensor,
+    mask: Tensor | None,
+    *,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """What `sdpa_attention_forward` gives, [1, T, A, D], without copies of keys and values for each head."""
+    output = torch.nn.functional.scaled_dot_product_attention(
+        query_1ATD, key_1KTD, value_1KTD, attn_mask=mask, dropout_p=dropout, scale=scaling, enable_gqa=True
+    )
+    return output.transpose(1, 2).contiguous(), None
 
 
 AttentionInterface.register(_NAME, _attend)

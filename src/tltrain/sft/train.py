@@ -104,7 +104,7 @@ def sft(
     )
     train, heldout = prepared.train, prepared.heldout
     steps = _plan(train, config)
-    trainee = _Trainee(config, loaded, processes, num_steps=len(steps))
+    trainee = Trainee(config, loaded, processes, num_steps=len(steps))
     measurement = trainee.run(train, heldout, steps, out, progress)
     result: dict[str, Any] = {"num_trained": len(train), "num_set_aside": prepared.num_bad, "num_steps": len(steps)}
     result |= {"num_processes": processes.size, "sharding": trainee.sharding}
@@ -137,7 +137,7 @@ def _plan(train: Sequence[Sample], config: SftConfig) -> list[Step]:
     return steps[: max(1, round(config.num_epochs * a_epoch))]
 
 
-class _Trainee:
+class Trainee:
     """The model that trains, its optimizer, and the loop over steps."""
 
     def __init__(self, config: SftConfig, loaded: LoadedModel, processes: Processes, *, num_steps: int):
