@@ -8,6 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 Precision = Literal["auto", "float32", "bfloat16"]
 """Number format of matrix products; weights are kept in float32. "auto": bfloat16 where the device gains from it."""
 
+TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
+"""An experiment tracker that shows metrics while a run goes on; its package is installed apart from tltrain."""
+
 
 class OptimizerConfig(BaseModel):
     """AdamW with warm-up and a schedule; defaults of the paper's script but for the rate, which is per model."""

@@ -4,6 +4,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,8 @@ from tltrain.engine.optimizer import NotFiniteError, Optimizer
 from tltrain.engine.parallel import Processes, find_processes
 from tltrain.engine.precision import autocast
 from tltrain.engine.prefix_tree import plan_micro_batches
+from tltrain.engine.settings import TrackerName
+from tltrain.engine.tracking import Tracker, check_tracker
 from tltrain.errors import DataError, TltrainError
 from tltrain.render.template import template_name
 from tltrain.sft.batches import Step, plan_epoch, share_step
@@ -61,6 +64,7 @@ def sft(
     out: Path,
     verdicts: Path | None = None,
     validation: Path | None = None,
+    tracker: TrackerName | None = None,
     reuse: Reuse = Reuse.REFUSE,
     progress: Progress | None = None,
 ) -> SftResult:
@@ -84,6 +88,7 @@ def sft(
         out: folder of the stage.
         verdicts: verdicts.jsonl of `audit`; None audits the data on the way.
         validation: trajectories to measure on during training, in place of a share of the data.
+        tracker: also gets the rows of metrics.jsonl; it changes nothing else.
         reuse: what to do with a folder that was used before.
         progress: told how far it is.
 
@@ -91,9 +96,10 @@ def sft(
         DataError: no row is left to train on, rows are too long and `config.overlong` says to refuse, or nothing is
             held out by which `config.keep` or `config.patience` could decide.
         ModelError: the model cannot be loaded.
-        UsageError: the folder is in use, or was begun with other settings.
+        UsageError: the folder is in use, or was begun with other settings, or the tracker is not installed.
         TltrainError: loss or gradient ceased to be finite; it names the rows, and the last checkpoint stays.
     """
+    check_tracker(tracker)
     processes = find_processes()
     inputs = {"data": data, "model": Path(model), "verdicts": verdicts, "validation": validation}
     stage = processes.from_main(
@@ -109,7 +115,7 @@ def sft(
     _check_heldout(heldout, config)
     steps = _plan(train, config)
     trainee = _Trainee(config, loaded, processes, num_steps=len(steps))
-    ended = trainee.run(train, heldout, steps, out, progress)
+    ended = trainee.run(train, heldout, steps, out, tracker, progress)
     result = {
         "num_trained": len(train),
         "num_set_aside": prepared.num_bad,
@@ -187,6 +193,7 @@ class _Trainee:
         heldout: Sequence[Sample],
         steps: Sequence[Step],
         out: Path,
+        tracker: TrackerName | None,
         progress: Progress | None,
     ) -> _Ended:
         """Do all steps that no checkpoint has, or as many as `config.patience` lets; the kept weights are in the model
@@ -197,30 +204,28 @@ class _Trainee:
         num_done = load_checkpoint(checkpoints, modules, optimizers)
         is_main = self._processes.is_main
         history = self._processes.from_main(lambda: read_history(out / "metrics.jsonl", num_steps=num_done))
-        log = MetricsLog(out / "metrics.jsonl", resumed_step=num_done) if is_main else None
         best_weights = BestWeights(checkpoints / "best") if config.keep == "best" else None
         num_parts = config.num_evaluations
         measured_at = {round(len(steps) * (part + 1) / num_parts) for part in range(num_parts)} if heldout else set()
-        # every process has the same measurements, and so decides alike
-        while num_done < len(steps) and not is_time_to_stop(history, config):
-            row = self._step(num_done, steps[num_done], train, checkpoints)
-            num_done += 1
-            if num_done in measured_at:
-                history.append(Measurement(num_done, self._processes.from_main(lambda: self._measure(heldout))))
-                row["heldout"] = history[-1].scores
-            best = best_of(history, config.best_by)
-            if best_weights and best and best.num_steps == num_done and is_main:
-                best_weights.save(self.model, num_done)
-            if log is not None:
-                log.write(row)
-            if num_done % config.checkpoint_every == 0 and num_done < len(steps) and is_main:
-                save_checkpoint(checkpoints, num_done, modules, optimizers)
-                if best_weights and best:
-                    best_weights.remove_others(best.num_steps)
-            if progress and is_main:
-                progress(num_done, len(steps), f"loss {row['loss']:.3f}")
-        if log is not None:
-            log.close()
+        with self._open_log(out, tracker, num_done) if is_main else nullcontext() as log:
+            # every process has the same measurements, and so decides alike
+            while num_done < len(steps) and not is_time_to_stop(history, config):
+                row = self._step(num_done, steps[num_done], train, checkpoints)
+                num_done += 1
+                if num_done in measured_at:
+                    history.append(Measurement(num_done, self._processes.from_main(lambda: self._measure(heldout))))
+                    row["heldout"] = history[-1].scores
+                best = best_of(history, config.best_by)
+                if best_weights and best and best.num_steps == num_done and is_main:
+                    best_weights.save(self.model, num_done)
+                if log is not None:
+                    log.write(row)
+                if num_done % config.checkpoint_every == 0 and num_done < len(steps) and is_main:
+                    save_checkpoint(checkpoints, num_done, modules, optimizers)
+                    if best_weights and best:
+                        best_weights.remove_others(best.num_steps)
+                if progress and is_main:
+                    progress(num_done, len(steps), f"loss {row['loss']:.3f}")
         if progress and is_main and num_done < len(steps):
             progress(num_done, num_done, f"{config.best_by} is no better since {config.patience} measurements")
         kept = best_of(history, config.best_by) if best_weights else next(reversed(history), None)
@@ -228,6 +233,11 @@ class _Trainee:
             best_weights.restore(self.model, kept.num_steps)
             self._processes.sum(0.0)  # the first removes the checkpoints when all have read
         return _Ended(num_done, kept or Measurement(num_done, {}))
+
+    def _open_log(self, out: Path, tracker: TrackerName | None, num_done: int) -> MetricsLog:
+        settings = self._config.model_dump(mode="json")
+        shown = Tracker(tracker, out, settings=settings, resumed_step=num_done) if tracker else None
+        return MetricsLog(out / "metrics.jsonl", resumed_step=num_done, tracker=shown)
 
     def _step(self, number: int, step: Step, train: Sequence[Sample], checkpoints: Path) -> dict[str, Any]:
         """One optimizer step; its row of metrics.jsonl."""
