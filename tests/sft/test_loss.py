@@ -42,6 +42,12 @@ def test_a_step_of_which_no_loss_can_be_made_names_its_rows(weight, normalisatio
         loss_coefficients(step, normalisation)
 
 
+def test_one_row_without_a_loss_is_enough():
+    step = [_rendered([0, 1], [(1, 2)]), _rendered([0, float("inf")], [(1, 2)])]
+    with pytest.raises(DataError, match="largest loss weight is inf"):
+        loss_coefficients(step, "turn")
+
+
 def test_weights_that_float32_cannot_hold_are_refused_where_they_are_not_divided_out():
     step = [_rendered([0, 1e-60], [(1, 2)])]
     with pytest.raises(DataError, match="largest loss weight is 1e-60"):
