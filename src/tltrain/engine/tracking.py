@@ -30,7 +30,7 @@ def check_tracker(name: TrackerName | None) -> None:
     """
     spec = find_spec(name) if name is not None else None
     if name is not None and (spec is None or spec.origin is None):  # a folder of that name is no package
-        raise UsageError(f"tracker={name}: the package {name} is not installed; run `pip install {name}`, or leave it")
+        raise UsageError(f"tracker={name}: the package {name} is not installed; run `pip install {name}`, or use none")
 
 
 class Tracker:
