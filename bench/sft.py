@@ -43,13 +43,17 @@ from tltrain.engine.prefix_tree import build_tree, plan_micro_batches
 _HERE = Path(__file__).parent
 _MIB = 2**20
 
+_SETTINGS = ["padded:1", "padded:1:labels", "padded:4:labels", "padding-free:4:labels"]
+"""Of TRL, that are tried."""
+
 
 def main() -> None:
     arguments = parse_arguments()
     tokenizer = load_tokenizer(arguments.model)
     results = []
     settings = [parse_setting(text) for text in arguments.trl_settings]
-    check_sizes(arguments, settings)
+    if arguments.trl_python or arguments.trl_settings is not _SETTINGS:
+        check_sizes(arguments, settings)
     for name in arguments.sets:
         bench_set = make_set(
             name,
@@ -103,7 +107,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--trl-settings",
         nargs="+",
-        default=["padded:1", "padded:1:labels", "padded:4:labels", "padding-free:4:labels"],
+        default=_SETTINGS,
         help="LAYOUT:PER_DEVICE_BATCH_SIZE[:labels] to try; a single one is taken untried",
     )
     parser.add_argument("--trial-rows", type=int, default=4, help="rows on which TRL's settings are tried")

@@ -33,6 +33,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
         normalisation="token",
         precision=job["precision"],
         lora=LoraConfig(**job["lora"]) if job["lora"] else None,
+        activation_checkpointing=job["checkpointing"],
         checkpoint_every=10**9,
     )
     samples: list[Sample] = []
@@ -41,8 +42,6 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
         steps.append((tuple(range(len(samples), len(samples) + len(rows))),))
         samples += [as_sample(row) for row in rows]
     loaded = load_model(job["model"])
-    if job["checkpointing"]:
-        loaded.model.gradient_checkpointing_enable()
     trainee = Trainee(config, loaded, find_processes(), num_steps=len(steps))
     fill_adapters(trainee.model)
     runs_trees = can_run_trees(trainee.model)
@@ -50,7 +49,7 @@ def measure(job: dict[str, Any]) -> dict[str, Any]:
     clock = Clock()
     clock.mark()
     with tempfile.TemporaryDirectory() as folder:
-        trainee.run(samples, [], steps, Path(folder), lambda *_: clock.mark())
+        trainee.run(samples, [], steps, Path(folder), None, lambda *_: clock.mark())
         metrics = [row for _, row in read_json_lines(Path(folder) / "metrics.jsonl")]
     return {
         **clock.read(),

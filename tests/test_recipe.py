@@ -173,7 +173,8 @@ def test_recipes_that_make_no_sense_are_refused(text, said, tmp_path):
 
 def test_an_unknown_recipe_names_those_that_ship(tmp_path):
     assert complaint("dmeo") == (
-        "recipe=dmeo: neither a file nor a recipe that ships; did you mean demo? there are demo, paper"
+        "recipe=dmeo: neither a file nor a recipe that ships; did you mean demo? there are demo, paper, "
+        "qwen2_5_0_5b, qwen2_5_7b"
     )
     write(tmp_path / "mine.yaml", "extends: demo\n")
     assert "has mine.yaml" in complaint(tmp_path / "mien.yaml")

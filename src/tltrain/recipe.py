@@ -16,6 +16,7 @@ from tltrain.audit.run import AuditConfig
 from tltrain.benches.config import EvalConfig
 from tltrain.config import check_config, merge, override
 from tltrain.corpus.config import MixConfig
+from tltrain.engine.settings import TrackerName
 from tltrain.errors import UsageError
 from tltrain.generate.config import GenerateConfig
 from tltrain.rl.config import PpoConfig
@@ -49,6 +50,8 @@ class Recipe(BaseModel):
     name: str = Field(min_length=1)
     seed: int = 0
     """Goes to every stage that has a seed and is given none."""
+    tracker: TrackerName | None = None
+    """Where metrics of `sft` and `ppo` are shown while they run, besides metrics.jsonl; None: nowhere."""
     model: str = Field(default="smollm2-135m-instruct", min_length=1)
     """See `engine.model.load_model`; in a file, ./NAME is a folder next to the recipe."""
     generate: GenerateConfig | None = None

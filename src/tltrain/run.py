@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -45,6 +45,8 @@ class Step:
     config: BaseModel
     inputs: Mapping[str, Path]
     """The function's path arguments."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Arguments that do not change what comes out."""
 
     @property
     def recorded(self) -> dict[str, Any]:
@@ -103,12 +105,16 @@ def run(recipe: Recipe, out: Path, *, reuse: Reuse = Reuse.REFUSE, watch: Watch 
         watch: told about each stage.
 
     Raises:
-        UsageError: the folder is in use, or belongs to something else.
+        UsageError: the folder is in use, or belongs to something else, or the tracker is not installed.
         DataError: a file of the recipe's data is missing.
         TltrainError: a stage failed; the stages before it are kept.
     """
     if recipe.data:
         input_files(recipe.data)  # wrong names are found before the folder is begun
+    if recipe.tracker:
+        from tltrain.engine.tracking import check_tracker
+
+        check_tracker(recipe.tracker)
     _claim(out, reuse)
     write_text_atomic(out / "config.yaml", dump_config(recipe))
     steps = plan_steps(recipe, out)
@@ -148,7 +154,8 @@ def _steps(recipe: Recipe, out: Path) -> Iterator[Step]:
             inputs = {"data": train, "model": model, "verdicts": verdicts}
             if state == "sft" and recipe.data and recipe.data.validation:
                 inputs["validation"] = data / "validation.jsonl"
-            yield Step(name=state, function=state, config=config, inputs=inputs)
+            options = {"tracker": recipe.tracker} if recipe.tracker else {}
+            yield Step(name=state, function=state, config=config, inputs=inputs, options=options)
             model = out / state / "model"
             yield from _measure(recipe, state, test, model)
 
@@ -184,7 +191,7 @@ def _perform(step: Step, out: Path, progress: Progress) -> StageOutcome:
             shutil.rmtree(folder)  # a start that was killed before it had written down what it was to do
         reuse = Reuse.RESUME if not folder.exists() or _is_begun(folder, **step.recorded) else Reuse.OVERWRITE
         work = getattr(tltrain, step.function)
-        work(step.config, **step.inputs, out=folder, reuse=reuse, progress=progress)
+        work(step.config, **step.inputs, **step.options, out=folder, reuse=reuse, progress=progress)
         _free_memory()
     record = read_stage(folder) or {}
     return StageOutcome(

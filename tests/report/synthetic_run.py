@@ -173,10 +173,15 @@ def _sft_step(step: int, num_steps: int, rng: random.Random) -> dict[str, Any]:
         "lr": 1e-5 * (1 + math.cos(math.pi * done)),
         "grad_norm": 1 + 3 * math.exp(-4 * done) + abs(rng.gauss(0, 0.2)),
         "tokens_per_second": 290 + rng.gauss(0, 12),
+        "spans": {
+            kind: {"nll": loss * (1 + math.exp(-4 * done)), "accuracy": 1 - loss / 4, "num_tokens": 40}
+            for kind, loss in {"name": 0.4, "parameter": 0.3, "value": 0.9, "text": 1.1}.items()
+        },
     }
     if step % 20 == 0:
         row["heldout"] = {
             "nll": 0.31 + 1.7 * math.exp(-5 * done),
+            "name_nll": 0.2 + 2.1 * math.exp(-5 * done),
             "name_accuracy": 0.95 - 0.5 * math.exp(-6 * done),
             "parameter_accuracy": 0.9 - 0.6 * math.exp(-5 * done),
             "value_accuracy": 0.78 - 0.6 * math.exp(-4 * done),

@@ -89,7 +89,7 @@ def test_page_has_all_sections_with_charts_and_no_excuses(page):
     assert page.name == "index.html"
     assert page.parent.name == "report"
     assert all(f'id="{section}"' in html for section in SECTIONS)
-    assert html.count("<svg") == len(list((page.parent / "charts").glob("*.png"))) == 17
+    assert html.count("<svg") == len(list((page.parent / "charts").glob("*.png"))) == 18
     assert html.count('class="missing"') == html.count("<noscript>") == 1
     assert "while reading this run" not in html
     assert "went from" in html

@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from accelerate import tracking as accelerate_tracking
 from safetensors.torch import load_file
 
+import tltrain.engine.tracking as tracking_module
 from tltrain.engine.model import load_model
 from tltrain.engine.settings import LoraConfig, OptimizerConfig
 from tltrain.errors import DataError, TltrainError, UsageError
@@ -42,6 +45,36 @@ _CONFIG = PpoConfig(
     checkpoint_every=2,
 )
 _TIMES = ("seconds", "seconds_rollout", "seconds_experience", "seconds_update", "samples_per_second")
+
+
+class _FakeTracker:
+    """In the place of accelerate's class for wandb."""
+
+    rows: ClassVar[list[tuple[int, dict[str, Any]]]] = []
+
+    def __init__(self, project: str, **_: Any):
+        assert project == "tltrain"
+
+    def start(self) -> None: ...
+
+    def store_init_configuration(self, values: dict[str, Any]) -> None:
+        assert values["critic"] == "separate"
+
+    def log(self, values: dict[str, Any], step: int) -> None:
+        self.rows.append((step, values))
+
+    def finish(self) -> None: ...
+
+
+def test_rows_go_to_the_tracker(tiny_model: Path, generated: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(accelerate_tracking.LOGGER_TYPE_TO_CLASS, "wandb", _FakeTracker)
+    monkeypatch.setattr(tracking_module, "find_spec", lambda name: SimpleNamespace(origin=name))
+    config = _CONFIG.model_copy(update={"max_steps": 1, "heldout_share": 0})
+    ppo(config, data=generated / "train.jsonl", model=tiny_model, out=tmp_path / "out", tracker="wandb")
+    (row,) = _rows(tmp_path / "out" / "metrics.jsonl")
+    ((step, values),) = _FakeTracker.rows
+    assert (step, values["reward"], values["kl"]) == (0, row["reward"], row["kl"])
+    assert {f"errors/{label}" for label in row["errors"]} <= values.keys()
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from tltrain.errors import DataError
 from tltrain.render.rendered import RenderedTrajectory, RenderedTurn, TurnKind
 from tltrain.sft.loss import loss_coefficients, target_positions, weighted_nll
 
@@ -31,6 +32,27 @@ def test_by_step_all_weights_sum_to_one():
 
 def test_by_token_weights_over_one_raise_the_share():
     assert loss_coefficients(_STEP, "token") == [[1.0, 1 / 3], [1 / 3]]
+
+
+@pytest.mark.parametrize("normalisation", ["turn", "step", "token"])
+@pytest.mark.parametrize("weight", [0.0, float("inf"), float("nan")])
+def test_a_step_of_which_no_loss_can_be_made_names_its_rows(weight, normalisation):
+    step = [_rendered([0, weight, weight], [(1, 3)]), _rendered([0, 0], [(1, 2)])]
+    with pytest.raises(DataError, match=r"the rows t, t make a step whose largest loss weight is .*; leave them out"):
+        loss_coefficients(step, normalisation)
+
+
+def test_one_row_without_a_loss_is_enough():
+    step = [_rendered([0, 1], [(1, 2)]), _rendered([0, float("inf")], [(1, 2)])]
+    with pytest.raises(DataError, match="largest loss weight is inf"):
+        loss_coefficients(step, "turn")
+
+
+def test_weights_that_float32_cannot_hold_are_refused_where_they_are_not_divided_out():
+    step = [_rendered([0, 1e-60], [(1, 2)])]
+    with pytest.raises(DataError, match="largest loss weight is 1e-60"):
+        loss_coefficients(step, "token")
+    assert loss_coefficients(step, "turn") == loss_coefficients(step, "step") == [[1.0]]
 
 
 def test_targets_are_the_tokens_that_weigh_something():

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def _start(num_processes: int, data: Path, model: Path, out: Path, *more: str) -
     )
 
 
-def _metrics(out: Path) -> list[dict[str, float]]:
+def _metrics(out: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -58,6 +59,9 @@ def _assert_same(out: Path, alone: Path) -> None:
     for mine, other in zip(_metrics(out), _metrics(alone), strict=True):
         assert mine["loss"] == pytest.approx(other["loss"], rel=1e-4)
         assert mine["grad_norm"] == pytest.approx(other["grad_norm"], rel=1e-3)
+        assert mine["spans"].keys() == other["spans"].keys()
+        for kind, means in mine["spans"].items():
+            assert means == pytest.approx(other["spans"][kind], rel=1e-3)
     weights, others = (load_file(folder / "model" / "model.safetensors") for folder in (out, alone))
     assert max((weights[key] - others[key]).abs().max().item() for key in others) < 2e-5
 

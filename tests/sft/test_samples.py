@@ -44,7 +44,7 @@ def prepare(tokenizer: Any, folder: Path, trajectories: list[Trajectory], **sett
 
 def test_a_trajectory_that_the_template_rewrites_is_a_sample_for_each_query(smollm2, tmp_path):
     tokenizer = with_shape(smollm2, SHAPES["qwen3"])
-    train, heldout, num_bad = prepare(tokenizer, tmp_path, [TWO_QUERIES], heldout_share=0)
+    train, heldout, num_bad, _ = prepare(tokenizer, tmp_path, [TWO_QUERIES], heldout_share=0)
     assert ([sample.rendered.id for sample in train], heldout, num_bad) == (["row", "row"], [], 0)
     assert [len(sample.rendered.calls) for sample in train] == [0, 1]
 
@@ -52,7 +52,7 @@ def test_a_trajectory_that_the_template_rewrites_is_a_sample_for_each_query(smol
 def test_all_samples_of_a_trajectory_are_held_out_together(smollm2, tmp_path):
     tokenizer = with_shape(smollm2, SHAPES["qwen3"])
     rows = [replace(TWO_QUERIES, id=f"row-{number}") for number in range(6)]
-    train, heldout, _ = prepare(tokenizer, tmp_path, rows, heldout_share=0.5)
+    train, heldout, *_ = prepare(tokenizer, tmp_path, rows, heldout_share=0.5)
     ids = [{sample.rendered.id for sample in part} for part in (train, heldout)]
     assert [len(part) for part in (train, heldout, *ids)] == [6, 6, 3, 3]
     assert not ids[0] & ids[1]
@@ -61,6 +61,6 @@ def test_all_samples_of_a_trajectory_are_held_out_together(smollm2, tmp_path):
 def test_rows_that_all_weigh_nothing_are_refused_with_the_reason_for_each(smollm2, tmp_path):
     tokenizer = with_shape(smollm2, SHAPES["qwen2_5"])
     silent = replace(TWO_QUERIES, messages=(user("Who?"), says("Ana.", weight=0.0)))
-    with pytest.raises(DataError, match="no row is left to train on"):
+    with pytest.raises(DataError, match=r"no row is left to train on.*The first: row: nothing to train on.*leave the"):
         prepare(tokenizer, tmp_path, [silent])
     assert "own weights of all its messages are 0" in (tmp_path / "quarantine.jsonl").read_text(encoding="utf-8")

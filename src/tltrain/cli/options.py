@@ -1,7 +1,7 @@
 """Options that several verbs share."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import typer
 
@@ -21,6 +21,10 @@ Settings: TypeAlias = Annotated[
 Seed: TypeAlias = Annotated[int | None, typer.Option("--seed", help="Setting seed.")]
 Resume: TypeAlias = Annotated[
     bool, typer.Option("--resume", help="Go on in a folder that an earlier start left; skip what is done.")
+]
+TrackerOption: TypeAlias = Annotated[
+    Literal["tensorboard", "wandb", "trackio", "mlflow"] | None,
+    typer.Option("--tracker", help="Show metrics in this tracker too; its package must be installed."),
 ]
 Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Empty a folder of an earlier start first.")]
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Print all settings as YAML, and stop.")]

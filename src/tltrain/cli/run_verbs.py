@@ -12,7 +12,7 @@ from tltrain.cli.scores import print_run
 
 
 def run(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="demo, paper, or a YAML file.")],
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="demo or another one that ships, or a YAML file.")],
     out: Out,
     model: Annotated[str | None, typer.Option(help="Instead of the recipe's model.")] = None,
     seed: Seed = None,

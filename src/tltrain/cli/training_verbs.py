@@ -18,6 +18,7 @@ from tltrain.cli.options import (
     Resume,
     Seed,
     Settings,
+    TrackerOption,
     Verdicts,
     check_inputs,
     choose_reuse,
@@ -37,6 +38,7 @@ def sft(
     num_epochs: Annotated[float | None, typer.Option(help="Setting num_epochs: passes over the data.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Setting optimizer.learning_rate.")] = None,
     seed: Seed = None,
+    tracker: TrackerOption = None,
     config: ConfigFile = None,
     settings: Settings = None,
     resume: Resume = False,
@@ -73,6 +75,7 @@ def sft(
             out=out,
             verdicts=verdicts,
             validation=validation,
+            tracker=tracker,
             reuse=reuse,
             progress=progress,
         )
@@ -88,6 +91,7 @@ def ppo(
     max_steps: Annotated[int | None, typer.Option(help="Setting max_steps.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Setting actor_optimizer.learning_rate.")] = None,
     seed: Seed = None,
+    tracker: TrackerOption = None,
     config: ConfigFile = None,
     settings: Settings = None,
     resume: Resume = False,
@@ -119,5 +123,14 @@ def ppo(
     with resumable(out), ProgressLine("ppo") as progress:
         from tltrain.rl.train import ppo as work
 
-        result = work(resolved, data=data, model=model, out=out, verdicts=verdicts, reuse=reuse, progress=progress)
+        result = work(
+            resolved,
+            data=data,
+            model=model,
+            out=out,
+            verdicts=verdicts,
+            tracker=tracker,
+            reuse=reuse,
+            progress=progress,
+        )
     return print_result(result, as_json=as_json)

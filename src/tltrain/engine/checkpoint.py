@@ -70,10 +70,9 @@ def load_checkpoint(folder: Path, modules: Mapping[str, torch.nn.Module], optimi
     Raises:
         ModelError: it does not fit the model.
     """
-    found = _checkpoints(folder)
-    if not found:
+    newest = newest_checkpoint(folder)
+    if newest is None:
         return 0
-    newest = found[-1]
     for name, module in modules.items():
         saved, current = load_file(newest / f"{name}.safetensors"), _trainable(module)
         if saved.keys() != current.keys():
@@ -85,6 +84,11 @@ def load_checkpoint(folder: Path, modules: Mapping[str, torch.nn.Module], optimi
     for name, optimizer in optimizers.items():
         optimizer.load_state_dict(torch.load(newest / f"{name}.optimizer.pt", weights_only=True))
     return int(newest.name.removeprefix("step-"))
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint of a stage; None where there is none."""
+    return next(reversed(_checkpoints(folder)), None)
 
 
 def _trainable(module: torch.nn.Module) -> dict[str, Any]:

@@ -14,6 +14,10 @@ from tltrain.engine.sharding import split_like, whole
 from tltrain.errors import TltrainError
 
 
+class NotFiniteError(TltrainError):
+    """The loss or the gradient of a step is not finite; the weights are as they were before it."""
+
+
 class StepOutcome(NamedTuple):
     """What one optimizer step did."""
 
@@ -73,7 +77,7 @@ class Optimizer:
             step: number of this optimizer step, from 0.
 
         Raises:
-            TltrainError: the loss or the gradient is not finite; the weights are then as they were.
+            NotFiniteError: the loss or the gradient is not finite; the weights are then as they were.
         """
         total = 0.0
         for loss in losses:
@@ -86,7 +90,7 @@ class Optimizer:
         norm = (found.full_tensor() if isinstance(found, DTensor) else found).item()
         if not (math.isfinite(total) and math.isfinite(norm)):
             self._adam.zero_grad()
-            raise TltrainError(
+            raise NotFiniteError(
                 f"step {step}: the loss is {total} and the gradient norm {norm}; lower learning_rate "
                 f"(now {self.config.learning_rate}) or look at the step's rows; the last checkpoint is good"
             )

@@ -52,11 +52,15 @@ class Processes(NamedTuple):
 
     def sum(self, value: float) -> float:
         """The sum of a number over the processes."""
+        return self.sum_all([value])[0]
+
+    def sum_all(self, values: Sequence[float]) -> list[float]:
+        """The sums of several numbers over the processes."""
         if self.size == 1:
-            return value
-        total = torch.tensor(value, dtype=torch.float64, device=pick_device())
-        torch.distributed.all_reduce(total)
-        return total.item()
+            return list(values)
+        totals = torch.tensor(values, dtype=torch.float64, device=pick_device())
+        torch.distributed.all_reduce(totals)
+        return [float(total) for total in totals.tolist()]
 
     def max(self, value: int) -> int:
         """The largest of a number over the processes."""

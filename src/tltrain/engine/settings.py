@@ -1,8 +1,9 @@
 """Settings that both trainers share; no torch, so that a recipe can be checked quickly."""
 
+import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Precision = Literal["auto", "float32", "bfloat16"]
 """Number format of matrix products; weights are kept in float32. "auto": bfloat16 where the device gains from it."""
@@ -15,13 +16,17 @@ Sharding = Literal["auto", "none", "fsdp"]
 - auto: fsdp where `accelerate launch` was told to use FSDP, none otherwise.
 """
 
+TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
+"""An experiment tracker that shows metrics while a run goes on; its package is installed apart from tltrain."""
+
 
 class OptimizerConfig(BaseModel):
     """AdamW with warm-up and a schedule; defaults of the paper's script but for the rate, which is per model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    learning_rate: float = Field(gt=0)
+    learning_rate: float
+    """At its highest; more than 0."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup_ratio: float = Field(default=0.01, ge=0, lt=1)
     """Share of all steps over which the rate rises from 0."""
@@ -29,6 +34,15 @@ class OptimizerConfig(BaseModel):
     adam_beta1: float = Field(default=0.9, ge=0, lt=1)
     adam_beta2: float = Field(default=0.95, ge=0, lt=1)
     max_grad_norm: float = Field(default=1.0, gt=0)
+
+    @field_validator("learning_rate")
+    @classmethod
+    def _check_rate(cls, rate: float) -> float:
+        if not 0 < rate < math.inf:
+            raise ValueError(
+                f"{rate} trains nothing; give a number over 0, such as 1e-4 for adapters and 1e-5 for all weights"
+            )
+        return rate
 
 
 class LoraConfig(BaseModel):

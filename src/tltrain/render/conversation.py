@@ -35,6 +35,19 @@ class NothingToTrainError(DataError):
     """No token of a trajectory is trained."""
 
 
+class OverlongError(DataError):
+    """A trained token of a trajectory lies beyond the longest length.
+
+    Args:
+        message: what is wrong.
+        num_tokens: up to the last one that is trained.
+    """
+
+    def __init__(self, message: str, num_tokens: int = 0):
+        super().__init__(message)
+        self.num_tokens = num_tokens
+
+
 @dataclass(frozen=True, slots=True)
 class _Facts:
     """What is worth remembering of a tokenizer."""
@@ -83,14 +96,16 @@ def render(
     Raises:
         RewrittenTurnError: the template renders a turn differently once more follows.
         NothingToTrainError: nothing is left to train on.
-        DataError: names the row: the template cannot write it, the calls read from the text are not those listed, a
-            number in `blocked` is of no call, nothing is left to train on, or a trained token lies beyond the limit.
+        OverlongError: a trained token lies beyond the limit.
+        DataError: names the row, as those above do: the template cannot write it, the calls read from the text are not
+            those listed, or a number in `blocked` is of no call.
         ModelError: the tokenizer gives no offsets, or its template ends turns without a special token.
     """
     try:
         return _render(trajectory, tokenizer, syntax, blocked, weighting, max_length, first)
     except DataError as error:
-        raise type(error)(f"{trajectory.id}: {error}") from error
+        error.args = (f"{trajectory.id}: {error}",)
+        raise
 
 
 def render_pieces(
@@ -318,8 +333,9 @@ def _kept_length(
     if max_length is None or len(weights) <= max_length:
         return len(weights)
     if needed > max_length:
-        raise DataError(
+        raise OverlongError(
             f"{needed} tokens up to the last that is trained, of which {turns[0].start} are the first prompt, and "
-            f"max_length={max_length}: the end would not be trained; raise max_length to {needed}, or drop tools"
+            f"max_length={max_length}: the end would not be trained; raise max_length to {needed}, or drop tools",
+            needed,
         )
     return max_length

@@ -1,5 +1,6 @@
 """tltrain's own chat templates, for models whose template knows no tools."""
 
+import re
 from importlib import resources
 from typing import Any
 
@@ -52,6 +53,12 @@ def ensure_tool_template(tokenizer: Any) -> str:
             f"({', '.join(SYNTAXES)}) reads; give the tokenizer another chat template, or none to train with tltrain's"
         )
     return conventions.syntax or detect_syntax(tokenizer.get_chat_template(tools=[])).name
+
+
+def template_name(tokenizer: Any) -> str:
+    """What a tokenizer's chat template is called: such as "tltrain/chatml 1", or "the model's own"."""
+    mark = re.match(r"\{#- (tltrain/[^;]+);", str(tokenizer.chat_template))
+    return mark.group(1) if mark else "the model's own"
 
 
 def knows_tools(tokenizer: Any) -> bool:

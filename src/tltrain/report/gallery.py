@@ -21,6 +21,8 @@ AnyStep = TypeVar("AnyStep", SftStep, PpoStep)
 
 _HELDOUT_COLOURS = (Colour.VERMILLION, Colour.BLUE, Colour.GREEN, Colour.PURPLE, Colour.ORANGE, Colour.SKY)
 
+_SPANS = {"name": "tool name", "parameter": "parameter names", "value": "values", "text": "text"}
+
 
 def draw_gallery(data: RunData) -> dict[str, list[Chart]]:
     """Section of the page -> its charts; sections without any are empty."""
@@ -61,9 +63,10 @@ def _error_mix(data: RunData) -> Chart | None:
 def _sft_charts(steps: Sequence[SftStep]) -> list[Chart | None]:
     loss = [Curve("training loss", points(steps, lambda step: step.loss))]
     heldout = points(steps, lambda step: step.heldout.get("nll"))
-    names = _heldout_names(steps, without="nll")
+    names = [name for name in _heldout_names(steps) if not name.endswith("nll")]
     return [
         draw_curves("sft_loss", "Loss", [*loss, Curve("held out", heldout, Colour.VERMILLION, True)], unit="nats"),
+        draw_curves("sft_spans", "Training loss by part", _span_curves(steps), unit="nats a token"),
         draw_curves("sft_heldout", "Held-out accuracy", _heldout_curves(steps, names), unit="share right"),
         draw_curves("sft_grad_norm", "Gradient norm", [Curve("norm", points(steps, lambda step: step.grad_norm))]),
         draw_curves("sft_lr", "Learning rate", [Curve("rate", points(steps, lambda step: step.lr))]),
@@ -103,8 +106,16 @@ def _ppo_charts(steps: Sequence[PpoStep]) -> list[Chart | None]:
     ]
 
 
-def _heldout_names(steps: Iterable[SftStep | PpoStep], *, without: str = "") -> list[str]:
-    return [name for name in dict.fromkeys(name for step in steps for name in step.heldout) if name != without]
+def _span_curves(steps: Sequence[SftStep]) -> list[Curve]:
+    curves = []
+    for (kind, label), colour in zip(_SPANS.items(), _HELDOUT_COLOURS, strict=False):
+        measured = [(float(step.step), step.spans[kind].nll) for step in steps if kind in step.spans]
+        curves.append(Curve(label, [(step, nll) for step, nll in measured if nll is not None], colour))
+    return curves
+
+
+def _heldout_names(steps: Iterable[SftStep | PpoStep]) -> list[str]:
+    return list(dict.fromkeys(name for step in steps for name in step.heldout))
 
 
 def _heldout_curves(steps: Sequence[SftStep | PpoStep], names: Sequence[str]) -> list[Curve]:

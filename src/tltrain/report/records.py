@@ -117,6 +117,13 @@ class VerdictRow(Record):
         return self.label != "error" and self.truth not in ("", "right")
 
 
+class SpanScores(Record):
+    """What one kind of tokens got in a training step."""
+
+    nll: float | None = None
+    accuracy: float | None = None
+
+
 class SftStep(Record):
     """One line of sft/metrics.jsonl."""
 
@@ -125,6 +132,8 @@ class SftStep(Record):
     lr: float | None = None
     grad_norm: float | None = None
     tokens_per_second: float | None = None
+    spans: dict[str, SpanScores] = {}
+    """In the words of `sft.spans.SpanKind`."""
     heldout: dict[str, float | None] = {}
 
 

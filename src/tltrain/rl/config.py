@@ -60,7 +60,7 @@ class PpoConfig(BaseModel):
     """Most prompts to use, held-out ones included; a random choice is taken of more. None: all, as the paper."""
     max_prompt_length: int = Field(default=8192, ge=1)
     """Tokens; longer prompts are set aside. Default: the paper."""
-    num_epochs: float = Field(default=3.0, gt=0)
+    num_epochs: float = Field(default=3.0, gt=0, allow_inf_nan=False)
     """Passes over the prompts. Default: the paper."""
     max_steps: int | None = Field(default=None, ge=1)
     """Most steps, where the epochs make more."""

@@ -16,6 +16,8 @@ from tltrain.engine.checkpoint import load_checkpoint, save_checkpoint, seed_ste
 from tltrain.engine.device import pick_device
 from tltrain.engine.metrics import MetricsLog
 from tltrain.engine.model import LoadedModel, load_model, merge_lora, save_model
+from tltrain.engine.settings import TrackerName
+from tltrain.engine.tracking import Tracker, check_tracker
 from tltrain.errors import DataError, TltrainError
 from tltrain.files import JsonLinesWriter, read_json_lines
 from tltrain.formats.read import read_trajectories
@@ -74,6 +76,7 @@ def ppo(
     out: Path,
     verdicts: Path | None = None,
     reward: RewardFunction | None = None,
+    tracker: TrackerName | None = None,
     reuse: Reuse = Reuse.REFUSE,
     progress: Progress | None = None,
 ) -> PpoResult:
@@ -90,6 +93,7 @@ def ppo(
         out: folder of the stage.
         verdicts: verdicts.jsonl of `audit`; None audits the data on the way.
         reward: judges completions in place of the rules of `config.reward`.
+        tracker: also gets the rows of metrics.jsonl; it changes nothing else.
         reuse: what to do with a folder that was used before.
         progress: told how far it is.
 
@@ -97,11 +101,12 @@ def ppo(
         DataError: no prompt is left, or too few to hold any out where `config.keep` needs that, or a right call cannot
             earn the highest reward and `config.bad_gold` says to refuse.
         ModelError: the model cannot be loaded.
-        UsageError: the folder is in use, or was begun with other settings, or `config.compare` names a parameter that
-            no tool of the data has.
+        UsageError: the folder is in use, or was begun with other settings, `config.compare` names a parameter that no
+            tool of the data has, or the tracker is not installed.
         TltrainError: a loss or gradient ceased to be finite, or the reward function judges nothing; the last
             checkpoint is good.
     """
+    check_tracker(tracker)
     inputs = {
         "data": data,
         "model": Path(model),
@@ -120,7 +125,7 @@ def ppo(
     if config.keep == "best" and not heldout:
         raise DataError(f"{data}: has prompts of one trajectory only, and keep='best' holds some out; use keep='last'")
     trainer = _Trainer(config, loaded, scorer, train=train, heldout=heldout, out=out)
-    measured = trainer.run(progress)
+    measured = trainer.run(tracker, progress)
     shutil.rmtree(out / "model", ignore_errors=True)  # of a start that was killed right after it saved
     save_model(merge_lora(trainer.actor.model), loaded.tokenizer, out / "model")
     stage.finish(
@@ -239,35 +244,40 @@ class _Trainer:
         """Rollout batches of the whole run."""
         return len(self._steps)
 
-    def run(self, progress: Progress | None) -> _Measured:
+    def run(self, tracker: TrackerName | None, progress: Progress | None) -> _Measured:
         """Do all steps that no checkpoint has, and leave the weights that are to be kept in the actor."""
         modules = {"actor": self.actor.model, "critic": self._critic, "kl": self._kl}
         modules |= {"best": self._best} if self._best is not None else {}
         optimizers = {"actor": self._updater.actor_optimizer, "critic": self._updater.critic_optimizer}
         checkpoints = self._out / "checkpoints"
         first = load_checkpoint(checkpoints, modules, optimizers)
-        metrics = MetricsLog(self._out / "metrics.jsonl", resumed_step=first)
-        shown = MetricsLog(self._out / "rollouts.jsonl", resumed_step=first)
         before = self._measure() if self._heldout and first == 0 else {}
-        for number in range(first, self.num_steps):
-            row, rollouts = self._step(number, self._steps[number])
-            if number == 0 and before:
-                row["heldout_before"] = before
-            is_due = (number + 1) % self._config.evaluate_every == 0 or number + 1 == self.num_steps
-            if is_due and self._heldout:
-                row["heldout"] = self._measure()
-            for rollout in self._choose_shown(rollouts, number):
-                shown.write(rollout)
-            metrics.write(row)
-            if (number + 1) % self._config.checkpoint_every == 0 and number + 1 < self.num_steps:
-                save_checkpoint(checkpoints, number + 1, modules, optimizers)
-            if progress:
-                progress(number + 1, self.num_steps, f"reward {row['reward']:.2f}, KL {row['kl']:.4f}")
-        metrics.close()
-        shown.close()
+        with (
+            self._open_log(tracker, first) as metrics,
+            MetricsLog(self._out / "rollouts.jsonl", resumed_step=first) as shown,
+        ):
+            for number in range(first, self.num_steps):
+                row, rollouts = self._step(number, self._steps[number])
+                if number == 0 and before:
+                    row["heldout_before"] = before
+                is_due = (number + 1) % self._config.evaluate_every == 0 or number + 1 == self.num_steps
+                if is_due and self._heldout:
+                    row["heldout"] = self._measure()
+                for rollout in self._choose_shown(rollouts, number):
+                    shown.write(rollout)
+                metrics.write(row)
+                if (number + 1) % self._config.checkpoint_every == 0 and number + 1 < self.num_steps:
+                    save_checkpoint(checkpoints, number + 1, modules, optimizers)
+                if progress:
+                    progress(number + 1, self.num_steps, f"reward {row['reward']:.2f}, KL {row['kl']:.4f}")
         if self._best is not None:
             self._best.restore(self.actor.model)
         return self._read_measured()
+
+    def _open_log(self, tracker: TrackerName | None, first: int) -> MetricsLog:
+        settings = self._config.model_dump(mode="json")
+        shown = Tracker(tracker, self._out, settings=settings, resumed_step=first) if tracker else None
+        return MetricsLog(self._out / "metrics.jsonl", resumed_step=first, tracker=shown)
 
     def _step(self, number: int, step: Step) -> tuple[dict[str, Any], list[Rollout]]:
         """One rollout batch: sample and judge, look back with reference and critic, update; returns its metrics."""

@@ -17,6 +17,18 @@ Normalisation = Literal["turn", "step", "token"]
 - token: the number of trained tokens of the step, so that weights over 1 also raise the step's share.
 """
 
+Overlong = Literal["refuse", "drop", "cut_tools"]
+"""What becomes of a trajectory that would lose trained tokens at `max_length`:
+
+- refuse: the stage does not start, and names the rows with their tokens.
+- drop: it is set aside, see quarantine.jsonl.
+- cut_tools: documents of tools that it does not use are left out until it fits, see `sft.overlong`; what was left out
+  stands in cut_tools.jsonl. One that does not fit then either is set aside.
+"""
+
+Measure = Literal["call_accuracy", "name_accuracy", "parameter_accuracy", "value_accuracy", "nll"]
+"""What is measured on held-out trajectories and can decide which weights are kept."""
+
 
 class SftConfig(BaseModel):
     """Everything that decides what supervised fine-tuning does with its data.
@@ -30,8 +42,8 @@ class SftConfig(BaseModel):
     """Fields that change time and memory alone: a run can be resumed with others."""
 
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
-    num_epochs: float = Field(default=1.0, gt=0)
-    """Passes over the data. Default: the paper's script."""
+    num_epochs: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    """Passes over the data; at least one step is made. Default: the paper's script."""
     batch_size: int = Field(default=16, ge=1)
     """Trajectories per optimizer step."""
     group_size: int = Field(default=4, ge=1)
@@ -41,7 +53,8 @@ class SftConfig(BaseModel):
     """Most tokens that run through the model together, those that trajectories share counted once; a longer trajectory
     runs alone. Memory grows with it, results do not change."""
     max_length: int = Field(default=8192, ge=2)
-    """Tokens; a trajectory with a trained token beyond is set aside. Default: the paper's script."""
+    """Tokens; `overlong` says what becomes of a trajectory with a trained token beyond. Default: the paper's script."""
+    overlong: Overlong = "drop"
     block: Block = "paper"
     """Which verdicts keep a call from teaching (MAE); "none" is standard SFT."""
     weighting: KeyTokenWeighting = KeyTokenWeighting()
@@ -62,6 +75,13 @@ class SftConfig(BaseModel):
     """Share of the trajectories that is kept out of training and measured during it."""
     num_evaluations: int = Field(default=3, ge=1)
     """How often the held-out part is measured, the last time at the end."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights become the result; "best" are those of the best measurement, the earliest of equal ones."""
+    best_by: Measure = "call_accuracy"
+    """What makes a measurement better, for `keep` and `patience`; see `sft.heldout`. Of `nll` less is better."""
+    patience: int | None = Field(default=None, ge=1)
+    """Training stops after so many measurements in a row that are no better than the best; None: never. The schedule
+    of the learning rate is that of all steps."""
     checkpoint_every: int = Field(default=50, ge=1)
     """Optimizer steps between checkpoints."""
     share_prefixes: bool = True

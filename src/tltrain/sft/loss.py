@@ -3,13 +3,17 @@
 Axes: N = target token.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from tltrain.errors import DataError
 from tltrain.render.rendered import RenderedTrajectory
 from tltrain.sft.config import Normalisation
+
+_FLOAT32 = torch.finfo(torch.float32)
 
 
 def loss_coefficients(step: Sequence[RenderedTrajectory], normalisation: Normalisation) -> list[list[float]]:
@@ -24,7 +28,24 @@ def loss_coefficients(step: Sequence[RenderedTrajectory], normalisation: Normali
 
     Returns:
         One list a trajectory, in the order of `target_positions`.
+
+    Raises:
+        DataError: no token of the step weighs anything, so that nothing but weight decay would happen, or weights are
+            so small or large that float32 has no factor for them.
     """
+    coefficients = _coefficients(step, normalisation)
+    factors = [factor for row in coefficients for factor in row]
+    if not (math.isfinite(sum(factors)) and _FLOAT32.tiny <= max(factors, default=0.0) <= _FLOAT32.max):
+        weights = [weight for rendered in step for weight in rendered.weights]
+        raise DataError(
+            f"the rows {', '.join(rendered.id for rendered in step)} make a step whose largest loss weight is "
+            f"{max(weights, default=0.0):g}, of which no loss can be made; leave them out, or correct the weights that "
+            "their file gives them"
+        )
+    return coefficients
+
+
+def _coefficients(step: Sequence[RenderedTrajectory], normalisation: Normalisation) -> list[list[float]]:
     sums = [_turn_sums(rendered) for rendered in step]
     if normalisation == "turn":
         num_turns = sum(total > 0 for turns in sums for _, total in turns)
