@@ -5,8 +5,9 @@
     python bench/parsers.py --vllm vllm --sglang sglang --data runs/demo/generate/train.jsonl
 
 The parsers run in this process, without a server or a model; what they import must be installed (vLLM's: regex,
-partial-json-parser, openai, fastapi and the like). For each template of tests/render, every right call of the data is
-written by the template and read by the parser that `tltrain.export.parsers` names, name and arguments compared as JSON.
+partial-json-parser, openai, fastapi and the like). For each template of tests/render, every turn of the data
+that calls tools on offer is written by the template, and read by the parser that `tltrain.export.parsers` names; names
+and arguments are compared as JSON.
 Prints a row a template and server, and the first texts that are read otherwise.
 """
 
@@ -15,7 +16,7 @@ import importlib
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,11 +27,14 @@ from export.written_calls import WrittenTurn, written_turns
 from render.template_shapes import SHAPES, with_shape
 from tltrain.engine.embedded import NAME
 from tltrain.engine.model import load_tokenizer
+from tltrain.export.card import write_example
 from tltrain.export.parsers import find_parsers
 from tltrain.formats.read import read_trajectories
 from tltrain.render.template import ensure_tool_template
+from tltrain.syntax import get_syntax
 
 Reader = Callable[[WrittenTurn], list[tuple[str, Any]]]
+_COLUMNS = ("template", "syntax", "server", "parser", "turns", "read", "not: a dot in a name", "not: other")
 MODEL_TYPES = {"gpt_oss": "gpt_oss"}
 
 
@@ -51,8 +55,13 @@ def main() -> None:
     for name in options.only:
         tokenizer = with_shape(load_tokenizer(NAME), SHAPES[name])
         syntax = ensure_tool_template(tokenizer)
-        turns = list(written_turns(trajectories, tokenizer, syntax))
-        fitting = find_parsers(syntax, vocabulary=tokenizer.get_vocab(), model_type=MODEL_TYPES.get(name, "llama"))
+        turns = [turn for turn in written_turns(trajectories, tokenizer, syntax) if is_on_offer(turn)]
+        fitting = find_parsers(
+            syntax,
+            example=write_example(tokenizer, get_syntax(syntax)),
+            vocabulary=tokenizer.get_vocab(),
+            model_type=MODEL_TYPES.get(name, "llama"),
+        )
         for server, folder, choice, make in (
             ("vLLM", options.vllm, fitting.vllm, vllm_reader),
             ("SGLang", options.sglang, fitting.sglang, sglang_reader),
@@ -71,6 +80,11 @@ def main() -> None:
                 print(
                     f"| {name} | {syntax} | {server} | {chosen} | {type(error).__name__}: {error} | | | |", flush=True
                 )
+
+
+def is_on_offer(turn: WrittenTurn) -> bool:
+    """Whether it calls listed tools alone: SGLang drops calls of others."""
+    return {name for name, _ in turn.calls} <= {tool["function"]["name"] for tool in turn.tools}
 
 
 def report(name: str, syntax: str, server: str, parser: str, turns: Sequence[WrittenTurn], read: Reader) -> None:

@@ -44,9 +44,9 @@ def export(
 ) -> None:
     """Write a trained model for serving, and check what was written.
 
-    OUT gets merged weights, tokenizer, chat template, the tokens that end a turn, and a README.md with the commands for
-    vLLM, SGLang, llama.cpp and transformers. A fresh process loads OUT and compares it with MODEL on some prompts; where
-    they differ, nothing is left at OUT.
+    OUT gets merged weights, tokenizer, chat template, the tokens that end a turn, and a README.md with the commands
+    for vLLM, SGLang, llama.cpp and transformers. A fresh process loads OUT and compares it with MODEL on some prompts;
+    where they differ, nothing is left at OUT.
     """
     from tltrain.progress import ProgressLine
 

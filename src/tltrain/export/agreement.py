@@ -75,7 +75,8 @@ def find_problem(expected: Expected, found: Found, *, dtype: str) -> str | None:
         return f"a log-prob of the next token differs by {found.next_difference:.3g}; {tolerance:g} is allowed"
     for place, (one, other) in enumerate(zip(expected.tokens, found.top, strict=True)):
         if one != other and expected.margins[place] > 2 * tolerance:
-            return f"token {place} of the answer is {other} in place of {one}, which leads by {expected.margins[place]:.3g}"
+            lead = expected.margins[place]
+            return f"token {place} of the answer is {other} in place of {one}, which leads by {lead:.3g}"
     if found.tokens is not None and dtype == "float32" and found.tokens != expected.tokens:
         at = _first_place(expected.tokens, found.tokens)
         if at >= len(expected.tokens) or at >= len(found.tokens) or expected.margins[at] > 2 * tolerance:

@@ -18,7 +18,7 @@ def answer_greedily(
     from transformers import GenerationConfig
 
     settings = GenerationConfig(
-        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=sorted(end_ids), pad_token_id=pad_id
+        do_sample=False, max_new_tokens=max_new_tokens, eos_token_id=sorted(end_ids) or None, pad_token_id=pad_id
     )
     kept, model.generation_config = model.generation_config, settings
     try:

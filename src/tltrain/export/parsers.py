@@ -49,7 +49,10 @@ _FITTING: Mapping[str, ServerParsers] = {
     ),
     "mistral": ServerParsers(vllm=ParserChoice(name="mistral"), sglang=ParserChoice(name="mistral")),
     "deepseek": ServerParsers(vllm=ParserChoice(name="deepseek_v3"), sglang=ParserChoice(name="deepseekv3")),
-    "harmony": ServerParsers(vllm=ParserChoice(name="openai"), sglang=ParserChoice(name="gpt-oss")),
+    "harmony": ServerParsers(
+        vllm=ParserChoice(name="openai", note="read by OpenAI's harmony library out of gpt-oss's own token ids"),
+        sglang=ParserChoice(name="gpt-oss"),
+    ),
     "python": ServerParsers(
         vllm=ParserChoice(name="olmo3", note=_PYTHON_NOTE), sglang=ParserChoice(name=None, note=_PYTHON_NONE)
     ),
@@ -61,6 +64,8 @@ _FITTING: Mapping[str, ServerParsers] = {
     ),
     "glm": ServerParsers(vllm=ParserChoice(name=None, note=_GLM_NOTE), sglang=ParserChoice(name=None, note=_GLM_NOTE)),
 }
+_SGLANG_WANTS = {"mistral": "[TOOL_CALLS] [", "harmony": "<|channel|>commentary to="}
+"""What SGLang's parser looks for in the text of a call; templates write it in this or another way."""
 _VLLM_TOKENS = {
     "llama": ("<|python_tag|>",),
     "mistral": ("[TOOL_CALLS]",),
@@ -69,11 +74,12 @@ _VLLM_TOKENS = {
 """Tokens without which vLLM's parser does not start."""
 
 
-def find_parsers(syntax: str, *, vocabulary: Collection[str], model_type: str) -> ServerParsers:
+def find_parsers(syntax: str, *, example: str, vocabulary: Collection[str], model_type: str) -> ServerParsers:
     """The parsers for a model.
 
     Args:
         syntax: name of the call syntax that its chat template writes.
+        example: a turn with a call, as that template writes it.
         vocabulary: the texts of its tokens.
         model_type: of its config; vLLM reads harmony for `gpt_oss` alone.
     """
@@ -88,4 +94,9 @@ def find_parsers(syntax: str, *, vocabulary: Collection[str], model_type: str) -
         vllm = ParserChoice(name=None, note="its `mistral` expects `name[ARGS]{...}` where [ARGS] is a token")
     elif syntax == "harmony" and model_type != "gpt_oss":
         vllm = ParserChoice(name=None, note=f"its `{vllm.name}` is for model_type gpt_oss; this is {model_type}")
-    return ServerParsers(vllm=vllm, sglang=fitting.sglang)
+    sglang, wanted = fitting.sglang, _SGLANG_WANTS.get(syntax, "")
+    if wanted not in example:
+        sglang = ParserChoice(
+            name=None, note=f"its `{sglang.name}` looks for `{wanted}`, which the template writes otherwise"
+        )
+    return ServerParsers(vllm=vllm, sglang=sglang)

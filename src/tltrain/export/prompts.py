@@ -11,8 +11,8 @@ from tltrain.errors import DataError, UsageError
 from tltrain.files import check_file
 from tltrain.formats.read import iterate_trajectories
 from tltrain.render.chat import chat_message, chat_text, chat_tool
-from tltrain.render.conversation import render_prompt
 from tltrain.render.conventions import adapt, conventions_of
+from tltrain.render.conversation import render_prompt
 from tltrain.syntax import CallSyntax
 from tltrain.types import Message, Role, ToolCall, Trajectory
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tltrain.errors import ModelError, UsageError
 from tltrain.export.agreement import MAX_NEW_TOKENS, TOLERANCES
-from tltrain.export.card import write_card
+from tltrain.export.card import write_card, write_example
 from tltrain.export.check import Order, Outcome
 from tltrain.export.gguf import check_type, convert, find_converter
 from tltrain.export.history import read_history
@@ -110,7 +110,10 @@ def export(
             convert(folder, file, gguf=gguf, converter=program)
             gguf_outcome = _check(file, _GGUF_FORMATS[gguf], Path(scratch))
         with_calls, malformed = _count_calls(written)
-        parsers = find_parsers(written.syntax.name, vocabulary=written.tokenizer.get_vocab(), model_type=model_type)
+        example = write_example(written.tokenizer, written.syntax)
+        parsers = find_parsers(
+            written.syntax.name, example=example, vocabulary=written.tokenizer.get_vocab(), model_type=model_type
+        )
         result = ExportResult(
             out=out,
             dtype=chosen,
@@ -124,7 +127,7 @@ def export(
             num_with_calls=with_calls,
             num_malformed=malformed,
         )
-        _write_records(result, plan, parsers, folder, str(prompts) if prompts else "generated")
+        _write_records(result, plan, parsers, example, folder, str(prompts) if prompts else "generated")
         _open_to_readers(folder)
     return result
 
@@ -192,6 +195,7 @@ def _set_ends(model: Any, end_ids: frozenset[int], tokenizer: Any) -> None:
 
 def _check(model: Path, dtype: str, scratch: Path) -> Outcome:
     """Have a fresh process compare; raises ModelError where something differs."""
+    what = f"the file {model.name}" if model.suffix == ".gguf" else "the export"
     order, outcome = scratch / "order.json", scratch / "outcome.json"
     outcome.unlink(missing_ok=True)
     asked = Order(model=str(model), dtype=dtype, reference=str(scratch), outcome=str(outcome))
@@ -207,10 +211,9 @@ def _check(model: Path, dtype: str, scratch: Path) -> Outcome:
     )
     if done.returncode != 0 or not outcome.is_file():
         last = next((line for line in reversed(done.stderr.splitlines()) if line.strip()), "it said nothing")
-        raise ModelError(f"the exported {model.name} cannot be loaded and run by a fresh process: {last[-400:]}")
+        raise ModelError(f"{what} cannot be loaded and run by a fresh process: {last[-400:]}; nothing was written")
     found = Outcome(**json.loads(outcome.read_text(encoding="utf-8")))
     if found.problem is not None:
-        what = f"the file {model.name}" if model.suffix == ".gguf" else "the export"
         raise ModelError(f"{what} differs from its source: {found.problem}; nothing was written{_advice(dtype)}")
     return found
 
@@ -233,7 +236,7 @@ def _count_calls(written: _Written) -> tuple[int, int]:
 
 
 def _write_records(
-    result: ExportResult, plan: SourcePlan, parsers: ServerParsers, folder: Path, prompts_from: str
+    result: ExportResult, plan: SourcePlan, parsers: ServerParsers, example: str, folder: Path, prompts_from: str
 ) -> None:
     """README.md and export.json."""
     history = read_history(plan.adapter or Path(plan.base))
@@ -281,7 +284,7 @@ def _write_records(
         "num_with_calls": result.num_with_calls,
         "num_malformed": result.num_malformed,
     }
-    card = write_card(facts, syntax=result.syntax, place=str(result.out))
+    card = write_card(facts, syntax=result.syntax, example=example, place=str(result.out))
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
