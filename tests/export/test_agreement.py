@@ -45,7 +45,7 @@ def test_a_tie_may_be_broken_otherwise():
 
 
 def test_half_precision_counts_answers_and_bounds_logprobs():
-    off = replace(SAME, logprobs=[-0.5, -1.9, -0.25], next_difference=5.0, tokens=[7, 1])
+    off = replace(SAME, logprobs=[-0.5, -1.9, -0.25], next_difference=5.0, tokens=[1, 8])
     assert find_problem(EXPECTED, off, dtype="bfloat16") is None
     assert find_problem(EXPECTED, off, dtype="float16") == "a log-prob differs by 0.9, and float16 may differ by 0.25"
     turned = replace(off, top=[1, 8, 9])
