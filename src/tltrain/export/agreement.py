@@ -7,8 +7,8 @@ MAX_NEW_TOKENS = 32
 """Tokens of a greedy completion."""
 
 TOLERANCES: Mapping[str, float] = {"float32": 1e-3, "float16": 0.25, "bfloat16": 1.0, "q8_0": 1.0}
-"""Largest difference of a log-prob, in nats. float32: merged adapters round differently. The others round weights and
-activations, to 11 and 8 bits, and 8-bit blocks: log-probs of SmolLM2-135M move by less than a third of it."""
+"""Largest difference of a log-prob, in nats; set by hand. float32: merged adapters round differently. The others round
+weights and activations to 11 and 8 bits, or weights to 8-bit blocks, and scale with the logits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
