@@ -119,7 +119,8 @@ def _run(model: Any, tokenizer: Any, reference: Reference, number: int, is_folde
     from tltrain.export.greedy import answer_greedily, answer_logprobs
 
     prompt, expected = reference.prompts[number], reference.expected[number]
-    text = _render(tokenizer, prompt.messages, prompt.tools) or ""
+    # transformers gives no usable chat template back out of a GGUF file: there the tokens of the text are compared
+    text = (_render(tokenizer, prompt.messages, prompt.tools) or "") if is_folder else prompt.text
     ids = tokenizer(text, add_special_tokens=False).input_ids
     logprobs_TV = answer_logprobs(model, prompt.ids, expected.tokens)
     tokens = None
