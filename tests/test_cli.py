@@ -28,6 +28,7 @@ VERBS = [
     "eval",
     "compare",
     "report",
+    "export",
     "run",
     "demo",
     "key-tokens",

@@ -36,6 +36,7 @@ def test_the_readme_shows_every_verb():
             "eval",
             "compare",
             "report",
+            "export",
             "run",
         ),
         *("reward", "key-tokens"),
@@ -54,6 +55,9 @@ def test_commands_are_valid(command, tmp_path, monkeypatch, capsys):
         monkeypatch.delenv("TLTRAIN_DATA", raising=False)
         assert main(arguments) == 2
         assert "no folder of test sets" in capsys.readouterr().err
+    elif arguments[0] == "export":
+        assert main(arguments) in (1, 2)
+        assert re.search("model folder .* not found|no converter to GGUF", capsys.readouterr().err)
     elif arguments[0] in ("report", "compare"):
         assert main(arguments) == 2
         assert "is no folder" in capsys.readouterr().err

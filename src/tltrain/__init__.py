@@ -1,6 +1,6 @@
 """tltrain trains a language model to call tools well.
 
-    from tltrain import generate, mix, audit, sft, ppo, evaluate, compare, report, run
+    from tltrain import generate, mix, audit, sft, ppo, evaluate, compare, export, report, run
 
 are the stages as functions. They are loaded when first used: `import tltrain` takes no time and no torch.
 """
@@ -14,17 +14,19 @@ if TYPE_CHECKING:
     from tltrain.benches.compare import compare
     from tltrain.benches.run import evaluate
     from tltrain.data_stages import audit, generate, mix
+    from tltrain.export.run import export
     from tltrain.report.page import report
     from tltrain.rl.train import ppo
     from tltrain.run import run
     from tltrain.sft.train import sft
 
-__all__ = ["audit", "compare", "evaluate", "generate", "mix", "ppo", "report", "run", "sft"]
+__all__ = ["audit", "compare", "evaluate", "export", "generate", "mix", "ppo", "report", "run", "sft"]
 
 _HOMES = {
     "audit": "tltrain.data_stages",
     "compare": "tltrain.benches.compare",
     "evaluate": "tltrain.benches.run",
+    "export": "tltrain.export.run",
     "generate": "tltrain.data_stages",
     "mix": "tltrain.data_stages",
     "ppo": "tltrain.rl.train",
@@ -32,7 +34,7 @@ _HOMES = {
     "run": "tltrain.run",
     "sft": "tltrain.sft.train",
 }
-_MODULES = frozenset({"audit", "generate", "report", "run", "sft"})
+_MODULES = frozenset({"audit", "export", "generate", "report", "run", "sft"})
 """Those that are also the name of a module or subpackage."""
 
 
