@@ -57,7 +57,9 @@ def test_commands_are_valid(command, tmp_path, monkeypatch, capsys):
         assert "no folder of test sets" in capsys.readouterr().err
     elif arguments[0] == "export":
         assert main(arguments) in (1, 2)
-        assert re.search("model folder .* not found|no converter to GGUF|there is no convert_hf_to_gguf", capsys.readouterr().err)
+        assert re.search(
+            "model folder .* not found|no converter to GGUF|there is no convert_hf_to_gguf", capsys.readouterr().err
+        )
     elif arguments[0] in ("report", "compare"):
         assert main(arguments) == 2
         assert "is no folder" in capsys.readouterr().err

@@ -255,3 +255,14 @@ def test_texts_have_a_contrast_of_4_5(page, is_dark):
         for ground in ("--paper", "--sheet"):
             one, other = sorted((luminance(colours[text]), luminance(colours[ground])))
             assert (other + 0.05) / (one + 0.05) >= 4.5, (text, ground)
+
+
+def test_worries_about_ppo_stand_above_its_curves(tmp_path):
+    run = build_small(tmp_path)
+    log = run / "ppo" / "metrics.jsonl"
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert "from step 1" not in render(run)
+    rows[1]["warnings"] = {"reward_hacking": "the reward rose & <b>calls</b> fell"}
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    html = render(run)
+    assert "<strong>reward hacking</strong>, from step 1: the reward rose &amp; &lt;b&gt;calls" in html

@@ -355,3 +355,23 @@ def test_the_context_of_the_model_leaves_room_for_the_completion(tiny_sft: Path,
     with pytest.raises(DataError, match="no prompt is left"):
         ppo(config, data=few_rows, model=tiny_sft, out=tmp_path / "out")
     assert "allow 8" in (tmp_path / "out" / "quarantine.jsonl").read_text()
+
+
+def test_a_run_ends_at_a_worry_that_it_is_told_to_end_at(tiny_sft: Path, few_rows: Path, tmp_path: Path):
+    # a reward for long texts, without end: after five steps nearly all completions are cut off
+    config = _CONFIG.model_copy(
+        update={"max_steps": 9, "critic": "head", "stop_on": ("truncated",), "evaluate_every": 4}
+    )
+    result = ppo(config, data=few_rows, model=tiny_sft, out=tmp_path / "out", reward=num_letters)
+    rows = _rows(tmp_path / "out" / "metrics.jsonl")
+    assert result.num_steps == len(rows) == 5
+    assert set(result.warnings) == {"truncated"}
+    assert result.warnings["truncated"].startswith("step 4: ")
+    assert "cut off at max_new_tokens" in rows[4]["warnings"]["truncated"]
+    assert [row["step"] for row in rows if "heldout" in row] == [3, 4]
+    again = ppo(config, data=few_rows, model=tiny_sft, out=tmp_path / "out", reward=num_letters, reuse=Reuse.RESUME)
+    assert again == result
+    other = config.model_copy(update={"stop_on": ()})
+    result = ppo(other, data=few_rows, model=tiny_sft, out=tmp_path / "other", reward=num_letters)
+    assert result.num_steps == 9
+    assert sum("truncated" in row["warnings"] for row in _rows(tmp_path / "other" / "metrics.jsonl")) == 1

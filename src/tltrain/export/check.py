@@ -78,7 +78,17 @@ def check(order: Order) -> Outcome:
             convert_gguf(Path(order.model), folder)
         except ModelError as error:
             return _nothing(order.dtype, f"transformers cannot read the file back ({error})")
+        # its own template: transformers gives none back
+        (folder / "chat_template.jinja").write_text(_gguf_template(Path(order.model)), encoding="utf-8")
         return _compare(folder, order.dtype, reference, is_folder=False)
+
+
+def _gguf_template(file: Path) -> str:
+    """The chat template of a GGUF file; empty if it has none."""
+    from gguf import GGUFReader
+
+    field = GGUFReader(file).fields.get("tokenizer.chat_template")
+    return bytes(field.parts[field.data[0]]).decode("utf-8") if field else ""
 
 
 def _compare(folder: Path, dtype: str, reference: Reference, *, is_folder: bool) -> Outcome:
@@ -119,8 +129,7 @@ def _run(model: Any, tokenizer: Any, reference: Reference, number: int, is_folde
     from tltrain.export.greedy import answer_greedily, answer_logprobs
 
     prompt, expected = reference.prompts[number], reference.expected[number]
-    # transformers gives no usable chat template back out of a GGUF file: there the tokens of the text are compared
-    text = (_render(tokenizer, prompt.messages, prompt.tools) or "") if is_folder else prompt.text
+    text = _render(tokenizer, prompt.messages, prompt.tools) or ""
     ids = tokenizer(text, add_special_tokens=False).input_ids
     logprobs_TV = answer_logprobs(model, prompt.ids, expected.tokens)
     tokens = None

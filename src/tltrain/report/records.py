@@ -152,6 +152,8 @@ class PpoStep(Record):
     value_loss: float | None = None
     entropy: float | None = None
     heldout: dict[str, float | None] = {}
+    warnings: dict[str, Text] = {}
+    """What was seen to go wrong at this step, and why; see `rl.health`."""
 
 
 class Rollout(Record):

@@ -42,6 +42,10 @@ LossMean = Literal["token", "sequence", "constant"]
 """
 
 
+Worry = Literal["kl", "entropy", "reward_hacking", "critic", "truncated", "nothing_learnt"]
+"""What can go wrong while the reward looks fine, see `rl.health`."""
+
+
 class PpoConfig(BaseModel):
     """Everything that decides what reinforcement learning does with its prompts.
 
@@ -164,6 +168,8 @@ class PpoConfig(BaseModel):
     """Steps between answering the held-out prompts, which is also done before the first and after the last step."""
     keep: Literal["last", "best"] = "last"
     """Which weights become the result; "best" are those with the highest held-out reward, the SFT model's included."""
+    stop_on: tuple[Worry, ...] = ()
+    """Warnings at which the run ends, with the weights that `keep` says; see `find_warnings`."""
     checkpoint_every: int = Field(default=10, ge=1)
     """Steps between checkpoints."""
     seed: int = 0

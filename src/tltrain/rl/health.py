@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean, pstdev
 from typing import Any
 
+from tltrain.rl.config import Worry
+
 Rows = Sequence[Mapping[str, Any]]
 """Rows of metrics.jsonl, in order."""
 
@@ -22,7 +24,7 @@ _WINDOW = 5
 """Steps over which numbers are averaged."""
 
 
-def find_warnings(rows: Rows) -> dict[str, str]:
+def find_warnings(rows: Rows) -> dict[Worry, str]:
     """What to worry about after the last of these steps: name of the worry -> cause and remedy, in a sentence.
 
     Args:
@@ -101,7 +103,7 @@ def _nothing_learnt(rows: Rows) -> str:
     )
 
 
-_CHECKS: Mapping[str, Callable[[Rows], str]] = {
+_CHECKS: Mapping[Worry, Callable[[Rows], str]] = {
     "kl": _kl,
     "entropy": _entropy,
     "reward_hacking": _hacking,

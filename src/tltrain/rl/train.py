@@ -3,12 +3,10 @@
 import random
 import shutil
 import time
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from statistics import fmean, pstdev
 from typing import Any
 
 from tltrain.audit.run import audit_trajectories, blocked_calls, read_verdicts
@@ -29,14 +27,14 @@ from tltrain.rl.batches import count_updates, plan_minibatches, plan_steps
 from tltrain.rl.best import BestWeights
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.critic import Critic
-from tltrain.rl.experience import Experience, gain_experience, rows_to_learn
+from tltrain.rl.experience import gain_experience, rows_to_learn
+from tltrain.rl.health import find_warnings
 from tltrain.rl.kl import AdaptiveKl
-from tltrain.rl.losses import explained_variance
-from tltrain.rl.masking import masked_mean
 from tltrain.rl.prompts import Prompt, PromptSet, make_prompts, split_heldout
 from tltrain.rl.reward_audit import check_gold
-from tltrain.rl.rollouts import Drawn, Rollout, draw_rollouts, measure_heldout
+from tltrain.rl.rollouts import Rollout, draw_rollouts, measure_heldout
 from tltrain.rl.scoring import RewardFunction, Scorer, function_name
+from tltrain.rl.step_record import describe_rollouts, describe_times
 from tltrain.rl.update import Updater
 from tltrain.sft.batches import Step
 from tltrain.stage import Progress, Reuse, Stage
@@ -66,6 +64,8 @@ class PpoResult:
     """What the SFT model got right on held-out prompts, see `measure_heldout`; empty where nothing was held out."""
     heldout: Mapping[str, float | None]
     """The same after the last step."""
+    warnings: Mapping[str, str]
+    """What went wrong while the reward looked fine, see `find_warnings`; with the step at which it was first seen."""
 
 
 def ppo(
@@ -134,7 +134,8 @@ def ppo(
             "num_heldout": len(heldout),
             "num_set_aside": num_bad_rows + len(found.set_aside),
             "left_out": dict(found.left_out),
-            "num_steps": trainer.num_steps,
+            "num_steps": measured.num_steps,
+            "warnings": measured.warnings,
             "heldout_before": measured.before,
             "heldout": measured.after,
         }
@@ -203,10 +204,14 @@ def _longest_prompt(config: PpoConfig, model: Any) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """What was measured on held-out prompts; empty where there are none."""
+    """How the run went, and what was measured on held-out prompts; empty where there are none."""
 
     before: dict[str, Any]
     after: dict[str, Any]
+    num_steps: int
+    """Steps that were done."""
+    warnings: dict[str, str]
+    """Name -> at which step, and why."""
 
 
 class _Trainer:
@@ -256,6 +261,7 @@ class _Trainer:
             self._open_log(tracker, first) as metrics,
             MetricsLog(self._out / "rollouts.jsonl", resumed_step=first) as shown,
         ):
+            rows = self._read_rows()
             for number in range(first, self.num_steps):
                 row, rollouts = self._step(number, self._steps[number])
                 if number == 0 and before:
@@ -265,11 +271,20 @@ class _Trainer:
                     row["heldout"] = self._measure()
                 for rollout in self._choose_shown(rollouts, number):
                     shown.write(rollout)
+                known = {name for earlier in rows for name in earlier.get("warnings", {})}
+                rows.append(row)
+                row["warnings"] = {name: text for name, text in find_warnings(rows).items() if name not in known}
+                is_stopped = not row["warnings"].keys().isdisjoint(self._config.stop_on)
+                if is_stopped and self._heldout and "heldout" not in row:
+                    row["heldout"] = self._measure()
                 metrics.write(row)
+                if is_stopped:
+                    break
                 if (number + 1) % self._config.checkpoint_every == 0 and number + 1 < self.num_steps:
                     save_checkpoint(checkpoints, number + 1, modules, optimizers)
                 if progress:
-                    progress(number + 1, self.num_steps, f"reward {row['reward']:.2f}, KL {row['kl']:.4f}")
+                    worries = "".join(f"; warning: {name}" for name in sorted(known | row["warnings"].keys()))
+                    progress(number + 1, self.num_steps, f"reward {row['reward']:.2f}, KL {row['kl']:.4f}{worries}")
         if self._best is not None:
             self._best.restore(self.actor.model)
         return self._read_measured()
@@ -305,9 +320,9 @@ class _Trainer:
         )
         updated = self._updater.update(experience, minibatches, first_step=self._first_updates[number], kl_coef=kl_coef)
         times.append(time.monotonic())
-        described = _describe(drawn, experience, kl_coef)
+        described = describe_rollouts(drawn, experience, kl_coef)
         self._kl.update(described["kl_completion"], len(drawn.rollouts))
-        row = {"step": number} | described | {"num_learnt": len(rows)} | updated | _describe_times(times, drawn)
+        row = {"step": number} | described | {"num_learnt": len(rows)} | updated | describe_times(times, drawn)
         return row, drawn.rollouts
 
     def _measure(self) -> dict[str, float | None]:
@@ -337,47 +352,11 @@ class _Trainer:
 
     def _read_measured(self) -> _Measured:
         """From the log, as a resumed run has not measured everything itself."""
-        rows = [row for _, row in read_json_lines(self._out / "metrics.jsonl") if isinstance(row, dict)]
-        before, after = rows[0].get("heldout_before"), rows[-1].get("heldout")
-        return _Measured(before if isinstance(before, dict) else {}, after if isinstance(after, dict) else {})
+        rows = self._read_rows()
+        told = {name: f"step {row['step']}: {text}" for row in rows for name, text in row.get("warnings", {}).items()}
+        return _Measured(rows[0].get("heldout_before") or {}, rows[-1].get("heldout") or {}, len(rows), told)
 
-
-def _describe(drawn: Drawn, experience: Experience, kl_coef: float) -> dict[str, Any]:
-    """Metrics of a rollout batch before anything is learnt from it."""
-    rollouts = drawn.rollouts
-    values = [rollout.score.value for rollout in rollouts]
-    parts: defaultdict[str, float] = defaultdict(float)
-    for rollout in rollouts:
-        for name, value in rollout.score.parts.items():
-            parts[name] += value / len(rollouts)
-    labels = Counter(rollout.score.diagnosis.label for rollout in rollouts)
-    kl = masked_mean(experience.kl, experience.loss_mask).item()
-    foreseen = explained_variance(experience.values, experience.returns, experience.loss_mask)
-    return {
-        "reward": fmean(values),
-        "reward_std": pstdev(values),
-        "reward_parts": dict(parts),
-        "errors": {label: count / len(rollouts) for label, count in labels.most_common()},
-        "kl": kl,
-        "kl_completion": (kl_completion := experience.kl.sum(1).mean().item()),
-        "kl_coef": kl_coef,
-        "kl_penalty": kl_coef * kl_completion,
-        "length": fmean(len(rollout.completion.ids) for rollout in rollouts),
-        "truncated": fmean(not rollout.completion.is_finished for rollout in rollouts),
-        "num_rollouts": len(rollouts),
-        "num_unscored": len(drawn.unscored),
-        "explained_variance": foreseen if experience.values.any() else None,  # all are 0 where no critic is asked
-    }
-
-
-def _describe_times(times: Sequence[float], drawn: Drawn) -> dict[str, float]:
-    """Seconds of sampling, of the passes of reference and critic, of the updates, and of all."""
-    start, sampled, looked_back, end = times
-    num_samples = len(drawn.rollouts) + len(drawn.unscored)
-    return {
-        "seconds_rollout": round(sampled - start, 3),
-        "seconds_experience": round(looked_back - sampled, 3),
-        "seconds_update": round(end - looked_back, 3),
-        "seconds": round(end - start, 3),
-        "samples_per_second": round(num_samples / max(end - start, 1e-9), 3),
-    }
+    def _read_rows(self) -> list[dict[str, Any]]:
+        """The steps that the log has."""
+        log = self._out / "metrics.jsonl"
+        return [row for _, row in read_json_lines(log) if isinstance(row, dict)] if log.exists() else []
