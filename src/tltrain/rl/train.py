@@ -359,4 +359,4 @@ class _Trainer:
     def _read_rows(self) -> list[dict[str, Any]]:
         """The steps that the log has."""
         log = self._out / "metrics.jsonl"
-        return [row for _, row in read_json_lines(log) if isinstance(row, dict)] if log.exists() else []
+        return [row for _, row in read_json_lines(log) if isinstance(row, dict)] if log.stat().st_size else []
