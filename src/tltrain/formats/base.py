@@ -58,8 +58,13 @@ class WrittenRow(NamedTuple):
     row: dict[str, Json]
     lost: tuple[str, ...] = ()
     """One short phrase for each loss, the same for all rows of one kind, so that they can be counted."""
+
+
+class WrittenRows(WrittenRow):
+    """Several rows of one trajectory, where one cannot hold it; a pair of the first row and what is lost."""
+
     more: tuple[dict[str, Json], ...] = ()
-    """Further rows of the same trajectory, where one cannot hold it."""
+    """The rows after the first."""
 
 
 class WritableFormat(Format, Protocol):

@@ -87,7 +87,7 @@ def export_trajectories(
                 if strict:
                     raise DataError(refused[-1]) from error
                 continue
-            for row in (written.row, *written.more):
+            for row in (written.row, *getattr(written, "more", ())):
                 write_row(row)
             lost.update(written.lost)
             num_written += 1

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tltrain.errors import DataError
-from tltrain.formats.base import CallMasks, WrittenRow
+from tltrain.formats.base import CallMasks, WrittenRow, WrittenRows
 from tltrain.render.conversation import render_pieces
 from tltrain.render.rendered import RenderedTrajectory
 from tltrain.render.template import ensure_tool_template
@@ -56,7 +56,9 @@ class TokenRows:
             _row(rendered, trajectory.id if len(pieces) == 1 else f"{trajectory.id}.{number}")
             for number, rendered in enumerate(pieces, start=1)
         ]
-        return WrittenRow(row=first, more=tuple(more))
+        written = WrittenRows(row=first)
+        written.more = tuple(more)
+        return written
 
     def refuse(self, record: Json) -> Literal["tokens cannot be read back as a conversation"]:  # noqa: ARG002
         """Nothing is read in this format."""
