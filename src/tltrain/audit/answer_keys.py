@@ -31,6 +31,8 @@ ERROR_KEYS = (
 PLURAL_ENDS = ("errors", "exceptions")
 """Ends of keys that hold errors where nothing but envelope stands beside them: `userErrors`."""
 ERROR_ENDS = ("failure", *PLURAL_ENDS)
+TELLING_ENDS = (*ERROR_ENDS, "status")
+"""Ends of keys that can hold a signal."""
 MESSAGE_KEYS = word_set(
     "message msg detail details reason info notice statusmessage statustext resultmsg resultmessage hint "
     "mensaje mensagem nachricht meldung motivo grund raison"

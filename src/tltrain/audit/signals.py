@@ -25,6 +25,7 @@ from tltrain.audit.answer_keys import (
     PROBING,
     STATUS_KEYS,
     SUCCESS_KEYS,
+    TELLING_ENDS,
     TELLING_KEYS,
     TYPE_KEYS,
     fold,
@@ -148,7 +149,7 @@ def find_failures(answer: Object, words: Collection[str]) -> Iterator[Signal]:
     keys = {fold(key) for key in answer}
     for key, value in answer.items():
         folded = fold(key)
-        if value is not False and folded not in TELLING_KEYS and not folded.endswith((*ERROR_ENDS, "status")):
+        if value is not False and folded not in TELLING_KEYS and not folded.endswith(TELLING_ENDS):
             continue
         signal = (
             _flag(folded, key, value, keys, words)

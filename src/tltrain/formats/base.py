@@ -60,18 +60,20 @@ class WrittenRow(NamedTuple):
     """One short phrase for each loss, the same for all rows of one kind, so that they can be counted."""
 
 
-class WrittenRows(WrittenRow):
-    """Several rows of one trajectory, where one cannot hold it; a pair of the first row and what is lost."""
+class WrittenRows(NamedTuple):
+    """The same, where one row may not hold a trajectory."""
 
-    more: tuple[dict[str, Json], ...] = ()
-    """The rows after the first."""
+    rows: tuple[dict[str, Json], ...]
+    lost: tuple[str, ...] = ()
 
 
 class WritableFormat(Format, Protocol):
     """A format that can be written, too."""
 
-    def write(self, trajectory: Trajectory, masks: CallMasks) -> WrittenRow:
-        """Turn a trajectory into one row; weights of its file and our masks are written as far as the format can.
+    def write(self, trajectory: Trajectory, masks: CallMasks) -> WrittenRow | WrittenRows:
+        """Turn a trajectory into a row, or several.
+
+        Weights of its file and our masks are written as far as the format can.
 
         Reading the row gives the trajectory back, but for what `lost` lists.
         """

@@ -10,7 +10,7 @@ from typing import BinaryIO, TypeAlias, cast
 
 from tltrain.errors import DataError, UsageError
 from tltrain.files import atomic_file, encode_line
-from tltrain.formats.base import CallMasks, WritableFormat
+from tltrain.formats.base import CallMasks, WritableFormat, WrittenRows
 from tltrain.formats.detect import get_writable
 from tltrain.types import Json, Trajectory
 
@@ -87,7 +87,7 @@ def export_trajectories(
                 if strict:
                     raise DataError(refused[-1]) from error
                 continue
-            for row in (written.row, *getattr(written, "more", ())):
+            for row in written.rows if isinstance(written, WrittenRows) else (written.row,):
                 write_row(row)
             lost.update(written.lost)
             num_written += 1

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tltrain.errors import DataError
-from tltrain.formats.base import CallMasks, WrittenRow, WrittenRows
+from tltrain.formats.base import CallMasks, WrittenRows
 from tltrain.render.conversation import render_pieces
 from tltrain.render.rendered import RenderedTrajectory
 from tltrain.render.template import ensure_tool_template
@@ -43,7 +43,7 @@ class TokenRows:
         self._syntax = get_syntax(ensure_tool_template(self._tokenizer))
         self._weighting = weighting or KeyTokenWeighting()
 
-    def write(self, trajectory: Trajectory, masks: CallMasks) -> WrittenRow:
+    def write(self, trajectory: Trajectory, masks: CallMasks) -> WrittenRows:
         """Turn a trajectory into rows; masked calls and weights of its file are in the labels.
 
         Raises:
@@ -52,13 +52,12 @@ class TokenRows:
         pieces = render_pieces(
             trajectory, self._tokenizer, self._syntax, blocked=frozenset(masks), weighting=self._weighting
         )
-        first, *more = [
-            _row(rendered, trajectory.id if len(pieces) == 1 else f"{trajectory.id}.{number}")
-            for number, rendered in enumerate(pieces, start=1)
-        ]
-        written = WrittenRows(row=first)
-        written.more = tuple(more)
-        return written
+        return WrittenRows(
+            tuple(
+                _row(rendered, trajectory.id if len(pieces) == 1 else f"{trajectory.id}.{number}")
+                for number, rendered in enumerate(pieces, start=1)
+            )
+        )
 
     def refuse(self, record: Json) -> Literal["tokens cannot be read back as a conversation"]:  # noqa: ARG002
         """Nothing is read in this format."""

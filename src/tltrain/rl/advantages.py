@@ -4,7 +4,7 @@ Axes: B = sequence, T = completion token. The steps of a row are its trained tok
 between or after them (prompt, tool replies, padding) is no step, gets 0 and is never read.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -122,14 +122,7 @@ def leave_one_out(rewards_BT: Tensor, loss_mask_BT: Tensor, groups: Sequence[Has
     Raises:
         ValueError: shapes differ.
     """
-    check_shapes(loss_mask_BT, rewards_BT=rewards_BT)
-    totals_B = keep_trained(rewards_BT, loss_mask_BT).sum(dim=1)
-    beyond_B = torch.zeros_like(totals_B)
-    for members in _rows_of_groups(groups, len(totals_B)):
-        if len(members) > 1:
-            own = totals_B[members]
-            beyond_B[members] = own - (own.sum() - own) / (len(members) - 1)
-    return keep_trained(beyond_B[:, None].expand_as(rewards_BT), loss_mask_BT)
+    return _beside_group(rewards_BT, loss_mask_BT, groups, lambda own: own - (own.sum() - own) / (len(own) - 1))
 
 
 @torch.no_grad()
@@ -154,15 +147,12 @@ def relative_to_group(
     Raises:
         ValueError: shapes differ.
     """
-    check_shapes(loss_mask_BT, rewards_BT=rewards_BT)
-    totals_B = keep_trained(rewards_BT, loss_mask_BT).sum(dim=1)
-    beyond_B = torch.zeros_like(totals_B)
-    for members in _rows_of_groups(groups, len(totals_B)):
-        own = totals_B[members]
-        beyond_B[members] = own - own.mean()
-        if scale_by_spread and len(members) > 1:
-            beyond_B[members] /= own.std() + _SPREAD_FLOOR
-    return keep_trained(beyond_B[:, None].expand_as(rewards_BT), loss_mask_BT)
+
+    def measure(own: Tensor) -> Tensor:
+        beyond = own - own.mean()
+        return beyond / (own.std() + _SPREAD_FLOOR) if scale_by_spread else beyond
+
+    return _beside_group(rewards_BT, loss_mask_BT, groups, measure)
 
 
 @torch.no_grad()
@@ -179,6 +169,9 @@ def rewards_to_go(rewards_BT: Tensor, loss_mask_BT: Tensor, *, gamma: float) -> 
 
     Returns:
         (B, T) float32 without gradient; 0 where nothing is trained.
+
+    Raises:
+        ValueError: shapes differ, or gamma lies outside [0, 1].
     """
     return gae(rewards_BT, torch.zeros_like(rewards_BT), loss_mask_BT, gamma=gamma, gae_lambda=1.0).advantages
 
@@ -203,6 +196,19 @@ def length_penalty(num_tokens: int, *, max_tokens: int, buffer: int) -> float:
     """
     over = num_tokens - (max_tokens - buffer)
     return -min(1.0, over / buffer) if buffer > 0 and over > 0 else 0.0
+
+
+def _beside_group(
+    rewards_BT: Tensor, loss_mask_BT: Tensor, groups: Sequence[Hashable], measure: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """What a measure makes of the summed rewards of a prompt's completions, at each of their tokens; 0 for a lone one."""
+    check_shapes(loss_mask_BT, rewards_BT=rewards_BT)
+    totals_B = keep_trained(rewards_BT, loss_mask_BT).sum(dim=1)
+    beyond_B = torch.zeros_like(totals_B)
+    for members in _rows_of_groups(groups, len(totals_B)):
+        if len(members) > 1:
+            beyond_B[members] = measure(totals_B[members])
+    return keep_trained(beyond_B[:, None].expand_as(rewards_BT), loss_mask_BT)
 
 
 def _rows_of_groups(groups: Sequence[Hashable], num_rows: int) -> list[list[int]]:
