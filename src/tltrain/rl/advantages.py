@@ -201,7 +201,7 @@ def length_penalty(num_tokens: int, *, max_tokens: int, buffer: int) -> float:
 def _beside_group(
     rewards_BT: Tensor, loss_mask_BT: Tensor, groups: Sequence[Hashable], measure: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """What a measure makes of the summed rewards of a prompt's completions, at each of their tokens; 0 for a lone one."""
+    """What a measure makes of the summed rewards of a prompt's completions, at each token; 0 for a lone one."""
     check_shapes(loss_mask_BT, rewards_BT=rewards_BT)
     totals_B = keep_trained(rewards_BT, loss_mask_BT).sum(dim=1)
     beyond_B = torch.zeros_like(totals_B)
