@@ -38,7 +38,7 @@ from typing import Any
 from sft_sets import IGNORED, SETS, BenchSet, Row, make_set
 
 from tltrain.engine.model import load_tokenizer, resolve_model
-from tltrain.engine.prefix_tree import build_tree, plan_micro_batches
+from tltrain.engine.prefix_tree import build_tree, plan_micro_batches, plan_trunks
 
 _HERE = Path(__file__).parent
 _MIB = 2**20
@@ -211,9 +211,13 @@ class _Count:
 def count_tree(rows: Sequence[Row], micro_batch_tokens: int) -> _Count:
     """Of tltrain."""
     ids = [row.input_ids for row in rows]
-    trees = [build_tree([ids[index] for index in batch]) for batch in plan_micro_batches(ids, micro_batch_tokens)]
-    tokens = sum(len(tree.ids) for tree in trees)
-    return _Count(tokens, sum(position + 1 for tree in trees for position in tree.positions))
+    first_targets = [next(place for place, label in enumerate(row.labels) if label != IGNORED) for row in rows]
+    positions: list[int] = []
+    for trunk, groups in plan_trunks(ids, plan_micro_batches(ids, micro_batch_tokens), first_targets):
+        positions += range(trunk)
+        for group in groups:
+            positions += build_tree([ids[index] for index in group], trunk=trunk).positions[trunk:]
+    return _Count(len(positions), sum(position + 1 for position in positions))
 
 
 def count_rows(rows: Sequence[Row]) -> _Count:

@@ -1,14 +1,16 @@
 import random
-from itertools import pairwise
+from itertools import pairwise, product
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tltrain.engine.prefix_tree import (
     MIN_SHARED,
+    MIN_TRUNK,
     build_tree,
     common_length,
     plan_micro_batches,
+    plan_trunks,
 )
 
 STEM = list(range(100, 100 + MIN_SHARED))
@@ -77,3 +79,49 @@ def test_micro_batches_are_cut_where_the_least_is_shared():
     # 34 tokens each: 30 shared and 4 own; any other cut would run a stem twice
     assert sorted(sorted(group) for group in plan) == [[0, 2, 4, 6], [1, 3, 5, 7]]
     assert len(plan_micro_batches(sequences, 40, share=False)) == 8
+
+
+def tokens_saved(plan) -> int:
+    return sum(trunk * (len(groups) - 1) for trunk, groups in plan)
+
+
+def test_groups_that_begin_alike_share_a_trunk_that_ends_before_any_target():
+    rng = random.Random(0)
+    first, second = ([rng.randrange(50) for _ in range(length)] for length in (100, 200))
+    sequences = [[*stem, *(rng.randrange(50) for _ in range(60))] for stem in (first, second) for _ in range(5)]
+    targets = [*([130] * 5), *([130] * 4), 121]
+    groups = plan_micro_batches(sequences, 300)
+    plan = plan_trunks(sequences, groups, targets)
+    assert [group for _, groups in plan for group in groups] == groups
+    assert len(plan) == 2
+    for trunk, groups in plan:
+        members = [number for group in groups for number in group]
+        assert len({number // 5 for number in members}) == 1
+        # the state before a first target is not the trunk's
+        assert trunk == (120 if members[0] >= 5 else 100)
+
+
+@given(SEQUENCES, st.integers(1, 80), st.data())
+def test_no_other_way_to_join_groups_saves_more(sequences, limit, data):
+    sequences = [[*range(300, 364), *sequence] for sequence in sequences] + sequences
+    targets = [data.draw(st.integers(1, len(sequence))) for sequence in sequences]
+    groups = plan_micro_batches(sequences, limit)[:6]
+    plan = plan_trunks(sequences, groups, targets)
+    for trunk, own in plan:
+        members = [number for group in own for number in group]
+        assert trunk == 0 or trunk >= MIN_TRUNK
+        assert all(sequences[number][:trunk] == sequences[members[0]][:trunk] for number in members)
+        assert all(trunk < targets[number] for number in members)
+    most = 0
+    for cuts in product([False, True], repeat=len(groups) - 1):
+        runs = [[groups[0]]]
+        for group, is_cut in zip(groups[1:], cuts, strict=True):
+            runs = [*runs, [group]] if is_cut else [*runs[:-1], [*runs[-1], group]]
+        saved = 0
+        for run in runs:
+            members = [number for group in run for number in group]
+            trunk = min(targets[number] - 1 for number in members)
+            trunk = min([trunk, *(common_length(sequences[members[0]], sequences[number]) for number in members)])
+            saved += trunk * (len(run) - 1) if trunk >= MIN_TRUNK else 0
+        most = max(most, saved)
+    assert tokens_saved(plan) == most

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from tiny_models import tiny_llama, tiny_relative
-from tltrain.engine import tree_attention
+from tltrain.engine import tree_attention, tree_blocks
 from tltrain.engine.prefix_tree import MIN_SHARED
-from tltrain.engine.tree_attention import can_run_trees, hidden_states, prefill
+from tltrain.engine.tree_attention import Trunk, can_run_trees, hidden_states, prefill
 
 
 def family(seed: int = 0) -> list[list[int]]:
@@ -105,12 +105,20 @@ def test_the_prefix_runs_once(monkeypatch):
     assert sizes == [(1, MIN_SHARED + 3), (1, 2 * MIN_SHARED + 3)]
 
 
-def test_prefix_keys_are_kept_for_key_value_heads_alone():
-    # 2 blocks of branches see the stem; tiny_llama has 4 heads, 2 key-value heads of 8 features, 2 layers
-    rng = random.Random(0)
-    stem, *branches = ([rng.randrange(61) for _ in range(length)] for length in (40, 100, 100))
-    model = tiny_llama()
-    can_run_trees(model)
+@pytest.fixture
+def under_masks(monkeypatch):
+    """Attention block by block, as on a GPU."""
+    monkeypatch.setattr(tree_blocks, "_runs_pieces", lambda *_: False)
+
+
+@pytest.mark.usefixtures("under_masks")
+def test_blocks_under_masks_give_the_same():
+    model = tiny_llama(dtype=torch.float64)
+    assert_same(run(model, family(), share=True), one_by_one(model, family()), 1e-10)
+
+
+def kept_tensors(model, sequences) -> list[torch.Tensor]:
+    """What a forward pass keeps for the backward pass."""
     kept: list[torch.Tensor] = []
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -118,12 +126,73 @@ def test_prefix_keys_are_kept_for_key_value_heads_alone():
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        hidden_states(model, [stem + branch for branch in branches])
+        hidden_states(model, sequences)
+    return kept
+
+
+def branches_of(stem_length: int, *lengths: int) -> list[list[int]]:
+    rng = random.Random(0)
+    stem, *branches = ([rng.randrange(61) for _ in range(length)] for length in (stem_length, *lengths))
+    return [stem + branch for branch in branches]
+
+
+@pytest.mark.usefixtures("under_masks")
+def test_under_masks_prefix_keys_are_kept_for_key_value_heads_alone():
+    # 2 blocks of branches see the stem; tiny_llama has 4 heads, 2 key-value heads of 8 features, 2 layers
+    model = tiny_llama()
+    can_run_trees(model)
+    kept = kept_tensors(model, branches_of(40, 100, 100))
     long = [tensor for tensor in kept if tensor.ndim == 4 and tensor.shape[2:] == (140, 8)]
     assert {tensor.shape[1] for tensor in long} == {2}
     assert len(long) == 2 * 2 * 2  # keys and values of each block, in each layer
     masks = {tensor.data_ptr() for tensor in kept if tensor.shape == (1, 1, 100, 140)}
     assert len(masks) == 2  # the layers share those of the blocks
+
+
+def test_no_copies_of_keys_and_no_masks_are_kept():
+    model = tiny_llama()
+    can_run_trees(model)
+    kept = kept_tensors(model, branches_of(40, 100, 100))
+    of_attention = [tensor for tensor in kept if tensor.ndim == 4 and tensor.shape[1] > 1 and tensor.shape[3] == 8]
+    assert {tensor.shape[1:3] for tensor in of_attention} == {(4, 240), (2, 240)}
+    assert not [tensor for tensor in kept if tensor.ndim == 4 and tensor.shape[3] in (100, 140, 240)]
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3", "mistral", "gemma3"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("masks", [False, True])
+def test_passes_over_one_trunk_give_the_gradient_of_one_pass(kind, checkpointing, masks, monkeypatch):
+    """Three passes go on after 30 common tokens, within windows of 32 and 40 and beyond them."""
+    if masks:
+        monkeypatch.setattr(tree_blocks, "_runs_pieces", lambda *_: False)
+    make = tiny_llama if kind == "llama" else lambda **settings: tiny_relative(kind, **settings)
+    model = make(dtype=torch.float64)
+    model.train()
+    if checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    assert can_run_trees(model)
+    sequences = branches_of(31, 25, 3, 1, 60, 61, 2)
+    generator = torch.Generator().manual_seed(0)
+    weights = [torch.randn(len(s), 32, generator=generator, dtype=torch.float64) for s in sequences]
+
+    def own_loss(states, numbers) -> torch.Tensor:
+        """Of the tokens behind the trunk alone."""
+        places = [range(30, len(sequences[number])) for number in numbers]
+        wanted = torch.cat([weights[number][30:] for number in numbers])
+        return (states.at(places) * wanted).sum()
+
+    parameters = list(model.base_model.parameters())
+    everything = range(len(sequences))
+    expected = torch.autograd.grad(own_loss(hidden_states(model, sequences), everything), parameters)
+    trunk = Trunk(model, sequences[0][:30])
+    for numbers in ([0, 1, 2], [3], [4, 5]):
+        own_loss(hidden_states(model, [sequences[n] for n in numbers], trunk=trunk), numbers).backward()
+    loss = trunk.backward_loss()
+    assert loss.item() == 0
+    loss.backward()
+    for parameter, wanted in zip(parameters, expected, strict=True):
+        scale = max(1.0, wanted.abs().max().item())
+        torch.testing.assert_close(parameter.grad, wanted, rtol=1e-6, atol=1e-6 * scale)
 
 
 def test_generation_is_what_it_was():
@@ -138,12 +207,12 @@ def test_models_without_trees_run_one_by_one(monkeypatch):
     """A model that pays no heed to the tree is found out, keeps its attention and gives the same numbers."""
     model = tiny_llama(dtype=torch.float64)
     expected = one_by_one(model, family())
-    real = tree_attention._attend
+    real = tree_blocks._attend
 
     def heedless(*arguments, tree=None, **settings):  # noqa: ARG001
         return real(*arguments[:4], None, **settings)
 
-    monkeypatch.setitem(tree_attention.AttentionInterface._global_mapping, "tltrain_tree", heedless)
+    monkeypatch.setitem(tree_blocks.AttentionInterface._global_mapping, "tltrain_tree", heedless)
     assert not can_run_trees(model)
     assert model.config._attn_implementation == "sdpa"
     assert_same(run(model, family(), share=True), expected, 1e-10)

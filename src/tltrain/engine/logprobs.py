@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tltrain.engine.head import TokenScores, output_weight, score_targets
 from tltrain.engine.sharding import run_whole
-from tltrain.engine.tree_attention import hidden_states
+from tltrain.engine.tree_attention import Trunk, hidden_states
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,18 @@ def target_scores(
     *,
     temperature: float = 1.0,
     share_prefix: bool = True,
+    trunk: Trunk | None = None,
     chunk_size: int = 128,
 ) -> TargetOutput:
     """Score the targets of a batch of sequences, with gradient where the model has any.
+
+    Args:
+        model: a causal language model.
+        sequences: token ids and targets.
+        temperature: divides the logits.
+        share_prefix: compute common beginnings once.
+        trunk: a common beginning that has run already; no target lies in it or directly behind it.
+        chunk_size: see `score_targets`.
 
     Raises:
         ValueError: a position is outside its sequence, or is 0, which nothing predicts.
@@ -52,10 +61,12 @@ def target_scores(
     for sequence in sequences:
         if sequence.positions and not 1 <= min(sequence.positions) <= max(sequence.positions) < len(sequence.ids):
             raise ValueError(f"positions must lie in [1, {len(sequence.ids)}); got {list(sequence.positions)}")
+        if trunk and sequence.positions and sequence.positions[0] <= trunk.length:
+            raise ValueError(f"positions must lie behind {trunk.length}, the trunk; got {list(sequence.positions)}")
     targets = [sequence.ids[position] for sequence in sequences for position in sequence.positions]
 
     def run() -> tuple[TokenScores, Tensor]:
-        hidden = _states(model, sequences, share_prefix)
+        hidden = _states(model, sequences, share_prefix, trunk)
         wanted = torch.tensor(targets, dtype=torch.long, device=hidden.device)
         weight = output_weight(model)
         return score_targets(hidden, weight, wanted, temperature=temperature, chunk_size=chunk_size), hidden
@@ -69,7 +80,7 @@ def target_states(model: Any, sequences: Sequence[TargetSequence], *, share_pref
     return run_whole(model, lambda: _states(model, sequences, share_prefix))
 
 
-def _states(model: Any, sequences: Sequence[TargetSequence], share_prefix: bool) -> Tensor:
-    states = hidden_states(model, [sequence.ids for sequence in sequences], share_prefix=share_prefix)
+def _states(model: Any, sequences: Sequence[TargetSequence], share_prefix: bool, trunk: Trunk | None = None) -> Tensor:
+    states = hidden_states(model, [sequence.ids for sequence in sequences], share_prefix=share_prefix, trunk=trunk)
     # the state at position t - 1 predicts the token at position t
     return states.at([[position - 1 for position in sequence.positions] for sequence in sequences])

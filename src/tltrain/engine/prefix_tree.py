@@ -8,9 +8,12 @@ segments; its tokens are laid out in one row, without copies and without padding
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 MIN_SHARED = 16
 """Shorter common beginnings are not worth a segment of their own."""
+MIN_TRUNK = 64
+"""Shorter common beginnings of several groups are run with each of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,17 +52,20 @@ class PrefixTree:
         ]
 
 
-def build_tree(sequences: Sequence[Sequence[int]], *, share: bool = True) -> PrefixTree:
+def build_tree(sequences: Sequence[Sequence[int]], *, share: bool = True, trunk: int = 0) -> PrefixTree:
     """Lay sequences out in one row.
 
     Args:
         sequences: token ids, none empty; equal ones share all their rows.
         share: False keeps every sequence apart.
+        trunk: so many leading tokens, which all have in common and none ends with, are a segment of their own, the
+            first; 0: none.
     """
     builder = _Builder(sequences)
     if share:
         order = sorted(range(len(sequences)), key=lambda number: list(sequences[number]))
-        builder.add_group(order, offset=0, path=())
+        path = builder.add_segment(list(sequences[0][:trunk]), offset=0, path=()) if trunk else ()
+        builder.add_group(order, offset=trunk, path=path)
     else:
         for number, sequence in enumerate(sequences):
             builder.paths[number] = builder.add_segment(sequence, offset=0, path=())
@@ -166,3 +172,53 @@ def plan_micro_batches(
         groups.append(tuple(order[starts[end] : end]))
         end = starts[end]
     return groups[::-1]
+
+
+class TrunkGroups(NamedTuple):
+    """Groups of sequences that run one after the other, and what they run only once."""
+
+    trunk: int
+    """Number of leading tokens that all sequences of all these groups have in common; 0: nothing is shared."""
+    groups: list[tuple[int, ...]]
+
+
+def plan_trunks(
+    sequences: Sequence[Sequence[int]], groups: Sequence[tuple[int, ...]], first_targets: Sequence[int]
+) -> list[TrunkGroups]:
+    """Join neighbouring groups that begin alike, so that as many tokens as possible are saved (dynamic programming).
+
+    A trunk of n tokens over g groups saves n (g - 1) tokens. The state of its last token predicts nothing, so that a
+    trunk ends before the token before a sequence's first target.
+
+    Args:
+        sequences: token ids.
+        groups: of `plan_micro_batches`.
+        first_targets: the first position of each sequence that is predicted.
+    """
+    limits = [min(first_targets[number] - 1 for number in group) for group in groups]
+    inner = [
+        common_length(min(members), max(members))
+        for members in ([list(sequences[number]) for number in group] for group in groups)
+    ]
+    between = [common_length(list(sequences[one[0]]), list(sequences[other[0]])) for one, other in pairwise(groups)]
+    # tokens saved by the best plan for the first n groups, and where its last run of groups starts
+    best: list[tuple[int, int]] = [(0, 0)]
+    for end in range(1, len(groups) + 1):
+        plans = []
+        trunk = min(inner[end - 1], limits[end - 1])
+        for start in range(end - 1, -1, -1):
+            if start < end - 1:
+                trunk = min(trunk, inner[start], limits[start], between[start])
+                if trunk < MIN_TRUNK:
+                    break
+            plans.append((best[start][0] + trunk * (end - 1 - start), start))
+        best.append(max(plans))
+    joined: list[TrunkGroups] = []
+    end = len(groups)
+    while end:
+        start = best[end][1]
+        run = list(range(start, end))
+        trunk = min([*(min(inner[n], limits[n]) for n in run), *(between[n] for n in run[:-1])])
+        joined.append(TrunkGroups(trunk if len(run) > 1 else 0, [groups[n] for n in run]))
+        end = start
+    return joined[::-1]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from tltrain.engine.tree_attention import KeysValues
+from tltrain.engine.tree_blocks import KeysValues
 
 
 class _GrowingLayer(DynamicLayer):  # type: ignore[misc]

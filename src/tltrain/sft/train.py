@@ -26,11 +26,11 @@ from tltrain.engine.model import (
 from tltrain.engine.optimizer import NotFiniteError, Optimizer
 from tltrain.engine.parallel import Processes, find_processes
 from tltrain.engine.precision import autocast
-from tltrain.engine.prefix_tree import plan_micro_batches
+from tltrain.engine.prefix_tree import TrunkGroups, plan_micro_batches, plan_trunks
 from tltrain.engine.settings import TrackerName
 from tltrain.engine.sharding import gather_model, resolve_sharding, shard
 from tltrain.engine.tracking import Tracker, check_tracker
-from tltrain.engine.tree_attention import can_run_trees
+from tltrain.engine.tree_attention import Trunk, can_run_trees
 from tltrain.errors import DataError, TltrainError
 from tltrain.render.template import template_name
 from tltrain.sft.batches import Step, plan_epoch, share_step
@@ -303,15 +303,35 @@ class Trainee:
             sequences.append(TargetSequence([0, 0], [1]))
             factors.append([0.0])
         self.model.train()
-        for batch in micro_batches:
-            with autocast(config.precision, self._device.type):
-                output = target_scores(
-                    self.model, [sequences[index] for index in batch], share_prefix=config.share_prefixes
-                )
-            loss = weighted_nll(output.scores.logprobs, [factors[index] for index in batch])
-            if batch[0] < len(own):
-                record.add([own[index] for index in batch], output.scores, loss)
-            yield loss
+        for trunk_length, batches in self._plan_trunks(sequences, micro_batches):
+            trunk = None
+            if trunk_length:
+                with autocast(config.precision, self._device.type):
+                    trunk = Trunk(self.model, sequences[batches[0][0]].ids[:trunk_length])
+            for batch in batches:
+                with autocast(config.precision, self._device.type):
+                    output = target_scores(
+                        self.model,
+                        [sequences[index] for index in batch],
+                        share_prefix=config.share_prefixes,
+                        trunk=trunk,
+                    )
+                loss = weighted_nll(output.scores.logprobs, [factors[index] for index in batch])
+                if batch[0] < len(own):
+                    record.add([own[index] for index in batch], output.scores, loss)
+                del output  # what it keeps is freed as soon as the loss has run backward
+                yield loss
+            if trunk is not None:
+                yield trunk.backward_loss()
+
+    def _plan_trunks(
+        self, sequences: Sequence[TargetSequence], micro_batches: Sequence[tuple[int, ...]]
+    ) -> list[TrunkGroups]:
+        """Micro-batches, joined where they begin alike; processes that share a model do not, to make alike passes."""
+        if self._is_sharded or not self._config.share_prefixes or not can_run_trees(self.model):
+            return [TrunkGroups(0, [batch]) for batch in micro_batches]
+        first_targets = [min(sequence.positions, default=len(sequence.ids)) for sequence in sequences]
+        return plan_trunks([sequence.ids for sequence in sequences], micro_batches, first_targets)
 
     def _max_tokens(self) -> int:
         # processes that share a model make equally many passes, and a model without trees makes one for each sequence
