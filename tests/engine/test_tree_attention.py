@@ -158,6 +158,18 @@ def test_no_copies_of_keys_and_no_masks_are_kept():
     assert not [tensor for tensor in kept if tensor.ndim == 4 and tensor.shape[3] in (100, 140, 240)]
 
 
+def test_autocast_gives_the_states_of_single_sequences():
+    """Queries and keys leave their rotation as float32 there, values their projection as bfloat16."""
+    model = tiny_llama()
+    assert can_run_trees(model)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = one_by_one(model, family())
+        found = run(model, family(), share=True)
+    for tensor, wanted in zip((*found[0], *found[1]), (*expected[0], *expected[1]), strict=True):
+        if wanted is not None:
+            assert (tensor - wanted).norm() <= 0.03 * wanted.norm()  # a dozen roundings of 1/256
+
+
 @pytest.mark.parametrize("kind", ["llama", "qwen3", "mistral", "gemma3"])
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("masks", [False, True])

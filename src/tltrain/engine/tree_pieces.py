@@ -63,13 +63,15 @@ def attend(query_1ATD: Tensor, key_1KTD: Tensor, value_1KTD: Tensor, pieces: Seq
     """Attention of the rows of a tree, [1, A, T, D]; kept for the backward pass are the arguments and the result.
 
     Args:
-        query_1ATD: of float32, float64 or bfloat16, on the processor.
+        query_1ATD: of float32, float64 or bfloat16, on the processor; under autocast all are cast, as torch casts
         key_1KTD: of all rows, those that are only looked at included; A is a multiple of K.
         value_1KTD: like the keys.
         pieces: of `plan_pieces`.
         scale: factor of the scores.
     """
-    output: Tensor = _Attention.apply(query_1ATD, key_1KTD, value_1KTD, tuple(pieces), scale)  # type: ignore[no-untyped-call]
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query_1ATD.dtype
+    states = (part.to(dtype) for part in (query_1ATD, key_1KTD, value_1KTD))
+    output: Tensor = _Attention.apply(*states, tuple(pieces), scale)  # type: ignore[no-untyped-call]
     return output
 
 
