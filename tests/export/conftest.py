@@ -1,6 +1,9 @@
 """Small models with distributions far from uniform, so that a wrong weight is seen."""
 
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,8 +11,24 @@ import torch
 from transformers import AutoTokenizer
 
 from tiny_models import tiny_llama
+from tltrain.export import check
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def check_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a process of its own is told, done in this one: a start takes longer than all else, and one is enough.
+
+    Fixtures of modules are made before this one, and do start one.
+    """
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        monkeypatch.setattr(sys, "argv", command[2:])
+        check.main()
+        return subprocess.CompletedProcess(command, 0, stdout="", stderr="")
+
+    monkeypatch.setattr("tltrain.export.run.subprocess", SimpleNamespace(run=run))
 
 
 @pytest.fixture(scope="session")

@@ -189,17 +189,22 @@ for place, call, _ in json.loads(kills):
 """
 
 
-def test_runs_killed_anywhere_resume_to_the_same_result(trained: Path, tiny_sft: Path, few_rows: Path, tmp_path: Path):
-    # a step: 8 rollouts, 4 minibatches with 2 optimizers, 8 rows in rollouts.jsonl and 1 in metrics.jsonl; at the
-    # very start 2 held-out prompts; a checkpoint after every second step
-    kills = [
-        ("rollout", 13, None),  # in step 1: no checkpoint yet
-        ("saving", 0, None),  # the first checkpoint, its weights written, itself not yet in place
-        ("update", 19, 2),  # in step 2, after the first checkpoint
-        ("log", 12, 2),  # in step 3: step 2 is in the logs, and not in the checkpoint
-        ("update", 19, 4),  # in step 4, after the second checkpoint
-        ("finish", 0, 4),  # after step 5, the model saved
-    ]
+# a step: 8 rollouts, 4 minibatches with 2 optimizers, 8 rows in rollouts.jsonl and 1 in metrics.jsonl; at the
+# very start 2 held-out prompts; a checkpoint after every second step
+_KILLS = [
+    ("rollout", 13, None),  # in step 1: no checkpoint yet
+    ("saving", 0, None),  # the first checkpoint, its weights written, itself not yet in place
+    ("update", 19, 2),  # in step 2, after the first checkpoint
+    ("log", 12, 2),  # in step 3: step 2 is in the logs, and not in the checkpoint
+    ("update", 19, 4),  # in step 4, after the second checkpoint
+    ("finish", 0, 4),  # after step 5, the model saved
+]
+
+
+@pytest.mark.parametrize("kills", [_KILLS[1:4], pytest.param(_KILLS, marks=pytest.mark.slow)])
+def test_runs_killed_anywhere_resume_to_the_same_result(
+    kills, trained: Path, tiny_sft: Path, few_rows: Path, tmp_path: Path
+):
     arguments = [_CONFIG.model_dump_json(), str(few_rows), str(tiny_sft), str(tmp_path / "out"), json.dumps(kills)]
     killer = subprocess.run(
         [sys.executable, "-c", _KILLER, *arguments],

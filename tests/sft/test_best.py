@@ -174,7 +174,7 @@ def test_patience_without_best_keeps_the_last(last: Path, tiny_model: Path, gene
 
 
 # 11: after the best (10) and its checkpoint (9), so that the best is found anew; 13: after a checkpoint that knows it
-@pytest.mark.parametrize("end", [11, 13])
+@pytest.mark.parametrize("end", [11, pytest.param(13, marks=pytest.mark.slow)])
 def test_a_run_killed_after_the_best_ends_with_the_same_model(
     end: int, best: Path, tiny_model: Path, generated: Path, tmp_path: Path
 ):
@@ -215,6 +215,7 @@ def test_of_adapters_these_alone_are_kept(tiny_model: Path, generated: Path, tmp
     assert _weights(out).keys() == load_file(tiny_model / "model.safetensors").keys()
 
 
+@pytest.mark.slow
 def test_two_processes_take_the_same_decision(tiny_model: Path, generated: Path, tmp_path: Path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

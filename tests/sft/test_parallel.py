@@ -66,6 +66,7 @@ def _assert_same(out: Path, alone: Path) -> None:
     assert max((weights[key] - others[key]).abs().max().item() for key in others) < 2e-5
 
 
+@pytest.mark.slow  # in the default tests: test_what_two_began_one_ends, for which they must agree too
 def test_two_processes_train_the_same_model(alone: Path, generated: Path, tiny_model: Path, tmp_path: Path):
     out = tmp_path / "out"
     process = _start(2, generated / "train.jsonl", tiny_model, out)
