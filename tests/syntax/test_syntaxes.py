@@ -43,7 +43,7 @@ def nested(depth: int) -> Json:
 
 
 @each_syntax
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(calls=st.lists(strategies.calls, max_size=3))
 def test_reading_inverts_writing(syntax: CallSyntax, calls: list[ToolCall]):
     text = syntax.render("", calls)
@@ -59,7 +59,7 @@ def test_reading_inverts_writing(syntax: CallSyntax, calls: list[ToolCall]):
 
 
 @each_syntax
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(text=strategies.texts, calls=st.lists(strategies.calls, min_size=1, max_size=2))
 def test_text_stands_beside_the_calls(syntax: CallSyntax, text: str, calls: list[ToolCall]):
     alone = syntax.parse(text)
@@ -71,7 +71,7 @@ def test_text_stands_beside_the_calls(syntax: CallSyntax, text: str, calls: list
 
 
 @each_syntax
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(calls=st.lists(strategies.calls, min_size=1, max_size=2), before=st.sampled_from(["", "I look.\n", "\n  "]))
 def test_spans_are_exact(syntax: CallSyntax, calls: list[ToolCall], before: str):
     text = before + syntax.render("", calls) + "\n"
@@ -95,7 +95,7 @@ def test_spans_are_exact(syntax: CallSyntax, calls: list[ToolCall], before: str)
 
 
 @each_syntax
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(text=st.one_of(strategies.call_like, st.text(st.characters(exclude_categories=[]))))
 def test_any_text_can_be_read(syntax: CallSyntax, text: str):
     parsed = syntax.parse(text, tools=[Tool(name="f", parameters={"properties": {"a": {}}})])
