@@ -3,6 +3,7 @@ import random
 import pytest
 import torch
 
+from engine.kept import watching
 from tiny_models import tiny_llama, tiny_relative
 from tltrain.engine import tree_attention, tree_blocks
 from tltrain.engine.prefix_tree import MIN_SHARED
@@ -119,13 +120,7 @@ def test_blocks_under_masks_give_the_same():
 
 def kept_tensors(model, sequences) -> list[torch.Tensor]:
     """What a forward pass keeps for the backward pass."""
-    kept: list[torch.Tensor] = []
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        kept.append(tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with watching() as kept:
         hidden_states(model, sequences)
     return kept
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
 from tltrain.engine.prefix_tree import PrefixTree, build_tree, plan_micro_batches
+from tltrain.engine.remade import remaking
 from tltrain.engine.tree_blocks import NAME, KeysValues, TreeBlocks
 
 
@@ -194,7 +195,8 @@ def _run_one_by_one(model: Any, sequences: Sequence[Sequence[int]]) -> PackedSta
 
 def _run_sequence(model: Any, sequence: Sequence[int], cache: DynamicCache | None = None) -> Tensor:
     ids = torch.tensor([list(sequence)], device=next(model.parameters()).device)
-    output = backbone(model)(input_ids=ids, use_cache=cache is not None, past_key_values=cache)
+    with remaking(model):
+        output = backbone(model)(input_ids=ids, use_cache=cache is not None, past_key_values=cache)
     hidden: Tensor = output.last_hidden_state[0]
     return hidden
 
@@ -209,13 +211,15 @@ def _run_tree(
 ) -> Tensor:
     device = next(model.parameters()).device
     first = trunk.length if trunk else 0
-    hidden: Tensor = backbone(model)(
-        input_ids=torch.tensor([tree.ids[first:]], device=device),
-        position_ids=torch.tensor([tree.positions[first:]], device=device),
-        # a mask of four axes is passed on as it is; ours are made block by block
-        attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),
-        use_cache=cache is not None,
-        past_key_values=cache,
-        tree=blocks or TreeBlocks(tree, device, trunk.keys_values if trunk else None),
-    ).last_hidden_state[0]
+    with remaking(model):
+        output = backbone(model)(
+            input_ids=torch.tensor([tree.ids[first:]], device=device),
+            position_ids=torch.tensor([tree.positions[first:]], device=device),
+            # a mask of four axes is passed on as it is; ours are made block by block
+            attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),
+            use_cache=cache is not None,
+            past_key_values=cache,
+            tree=blocks or TreeBlocks(tree, device, trunk.keys_values if trunk else None),
+        )
+    hidden: Tensor = output.last_hidden_state[0]
     return hidden

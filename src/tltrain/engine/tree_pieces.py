@@ -78,7 +78,8 @@ def attend(query_1ATD: Tensor, key_1KTD: Tensor, value_1KTD: Tensor, pieces: Seq
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, pieces: tuple[Piece, ...], scale: float) -> Tensor:
-        output = torch.empty(query.shape, dtype=query.dtype).contiguous()
+        # laid out as the next layer reads it: [1, T, A, D]
+        output = torch.empty(query.transpose(1, 2).shape, dtype=query.dtype).transpose(1, 2)
         lse = torch.empty(query.shape[:3], dtype=torch.promote_types(query.dtype, torch.float32))
         for piece in pieces:
             rows, keys = slice(piece.start, piece.end), slice(piece.key_start, piece.key_end)
