@@ -109,7 +109,7 @@ def test_the_model_is_left_as_it_was():
     model = _model("llama")
     with remaking(model):
         assert any("forward" in module.__dict__ for module in model.modules())
-    with pytest.raises(ValueError), remaking(model):
+    with pytest.raises(ValueError, match="exactly one of"), remaking(model):
         model(input_ids=None)
     assert not any("forward" in module.__dict__ for module in model.modules())
     with torch.no_grad(), remaking(model):
