@@ -134,7 +134,7 @@ def _measure(
             progress(done, len(windows), "windows")
             if (window.document, window.start) not in kept:
                 row = measure_window(window, loaded, other)
-                if not all(math.isfinite(value) for value in (row.nll, row.base_nll or 0, row.kl or 0)):
+                if not all(math.isfinite(value) for value in row.model_dump(exclude_none=True).values()):
                     raise ModelError(f"model {model}: its log-probs are no numbers (NaN); check its weights")
                 kept[window.document, window.start] = row
                 writer.write(row.model_dump(mode="json"))
