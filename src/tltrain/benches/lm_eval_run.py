@@ -156,7 +156,7 @@ def read_results(results: Mapping[str, Any], *, limit: int | None) -> LmEvalScor
             version=str(versions.get(name, "")),
             metrics=_metrics(fields, better.get(name) or {}),
         )
-        for name, fields in (results.get("groups") or {} | results["results"]).items()
+        for name, fields in {**(results.get("groups") or {}), **results["results"]}.items()
     }
     return LmEvalScores(version=str(results.get("lm_eval_version") or ""), limit=limit, tasks=tasks)
 

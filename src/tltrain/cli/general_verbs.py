@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from tltrain.benches.general_scores import BaseScores, Estimate, TextScores
     from tltrain.benches.lm_eval_run import Metric
 
+_FEW_WINDOWS = 20
+"""Fewer do not show how much a value varies."""
+
 
 def evaluate_general(
     out: Out,
@@ -116,6 +119,8 @@ def _print_text(found: "TextScores", model: str, interval: str) -> None:
             "bits per byte, model minus base": show_estimate(found.base.bits_per_byte_change, 4, signed=True),
         }
         print_facts(facts)
+    if found.num_windows < _FEW_WINDOWS:
+        print(f"{found.num_windows} windows are few for an interval; give more text, or a smaller window and stride")
 
 
 def _show_nll(found: "TextScores | BaseScores") -> list[str | None]:
@@ -131,6 +136,14 @@ def show_estimate(found: "Estimate | None", digits: int = 3, *, signed: bool = F
     if found.low is None or found.high is None:
         return shown
     return f"{shown} ({found.low:{sign},.{digits}f} to {found.high:{sign},.{digits}f})"
+
+
+def show_short(found: "Estimate | None", digits: int = 3, *, signed: bool = False) -> str | None:
+    """A value with half of its interval."""
+    if found is None or found.low is None or found.high is None:
+        return show_estimate(found, digits, signed=signed)
+    shown = show_estimate(found.model_copy(update={"low": None}), digits, signed=signed)
+    return f"{shown} ±{(found.high - found.low) / 2:.{digits}f}"
 
 
 def show_metric(metric: "Metric | None") -> list[str | None]:

@@ -72,22 +72,24 @@ def print_comparison(comparison: "Comparison") -> None:
 
 
 def _print_general(found: "GeneralComparison", interval: str) -> None:
-    from tltrain.cli.general_verbs import show_estimate, show_metric
+    from tltrain.cli.general_verbs import show_metric, show_short
 
     if found.models:
         columns = ("", "bits per byte", "change", "perplexity", "KL(base || model)", "same top token, %")
         rows = [
             [
                 each.model,
-                show_estimate(each.bits_per_byte),
-                show_estimate(each.change, signed=True),
-                show_estimate(each.perplexity, 2),
-                show_estimate(each.kl, 4),
-                show_estimate(each.top1_agreement, 1),
+                show_short(each.bits_per_byte),
+                show_short(each.change, 4, signed=True),
+                show_short(each.perplexity, 2),
+                show_short(each.kl, 4),
+                show_short(each.top1_agreement, 1),
             ]
             for each in found.models
         ]
-        print_table(columns, rows, title=f"general ability, {found.text}, {found.num_bytes:,} bytes; with {interval}")
+        print_table(
+            columns, rows, title=f"general ability, {found.text}, {found.num_bytes:,} bytes; ± half of the {interval}"
+        )
     if found.tasks:
         models = list(dict.fromkeys(name for task in found.tasks for name in task.values))
         lines = [
