@@ -117,8 +117,12 @@ def test_an_interpreter_or_a_folder_that_is_not_there(model, tmp_path):
 @pytest.mark.parametrize(
     ("log", "said"),
     [
-        ("ValueError: Tasks not found: two_choices", r"there is no task two_choices; `.*python -m lm_eval ls tasks`"),
         (
+            """    raise ValueError(f"Tasks not found: {missing}")\nValueError: Tasks not found: two_choices""",
+            r"there is no task two_choices; `.*python -m lm_eval ls tasks`",
+        ),
+        (
+            """    raise ConnectionError(f"Couldn't reach '{path}' on the Hub")\n"""
             "ConnectionError: Couldn't reach 'allenai/ai2_arc' on the Hub (OfflineModeIsEnabled)",
             r"the data set allenai/ai2_arc of two_choices is not on this machine, .*HF_HOME.*lm_eval.include_path",
         ),

@@ -124,14 +124,15 @@ def _command(config: LmEvalConfig, model: str | Path, out: Path, precision: str,
 
 def _explain(log: str, config: LmEvalConfig) -> str:
     """What the log of a run that failed says, and what to do."""
-    if unknown := re.search(r"Tasks? (?:were )?not found: (.+)", log):
+    # the last of each: before it, a traceback shows the line of code that makes the message
+    if unknown := re.findall(r"Tasks? (?:were )?not found: (.+)", log):
         return (
-            f"there is no task {unknown[1].strip()}; `{_python(config)} -m lm_eval ls tasks` lists them, and "
+            f"there is no task {unknown[-1].strip()}; `{_python(config)} -m lm_eval ls tasks` lists them, and "
             "lm_eval.include_path names a folder of your own"
         )
-    unreachable = re.search(r"Couldn't (?:reach|find) (?:cache for )?'?([^'\s]+)'?", log)
+    unreachable = re.findall(r"Couldn't (?:reach|find) (?:cache for )?'?([^'\s]+)'?", log)
     if unreachable or "OfflineModeIsEnabled" in log:
-        name = f"the data set {unreachable[1]}" if unreachable else "a data set"
+        name = f"the data set {unreachable[-1]}" if unreachable else "a data set"
         return (
             f"{name} of {', '.join(config.tasks)} is not on this machine, and cannot be fetched from here; fetch it "
             "where there is a network and copy the cache (HF_HOME), or take a task whose .yaml names local files "
