@@ -224,12 +224,14 @@ def test_lm_eval_itself_runs_a_local_task(model, tasks, lm_eval_python, tmp_path
     assert list((tmp_path / "out" / "lm_eval").glob("samples_two_choices*.jsonl"))
 
 
+@pytest.mark.slow
 def test_lm_eval_itself_does_not_know_a_task(model, lm_eval_python, tmp_path):
     wrong = GeneralConfig(lm_eval=LmEvalConfig(tasks="no_such_task", python=lm_eval_python))
     with pytest.raises(DataError, match="there is no task no_such_task"):
         evaluate_general(wrong, model=model, out=tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_lm_eval_itself_lacks_the_data(model, lm_eval_python, tmp_path, monkeypatch):
     for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"):
         monkeypatch.setenv(name, "1")
