@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from tltrain.benches.bench_scores import GroupScores
 from tltrain.benches.config import EvalConfig
 from tltrain.benches.evaluations import EPISODES, TOOLEYES, EvaluatedSet, Evaluation, Outcome, Share
+from tltrain.benches.general_comparison import GeneralComparison, compare_general, general_remarks
 from tltrain.benches.published import published_rows
 from tltrain.benches.scores import Resampling, Score, share_score
 from tltrain.benches.statistics import mcnemar_test, ratio_difference
@@ -117,6 +118,8 @@ class Comparison(_Record):
     pairs: list[Pair]
     published_2024: dict[str, list[Published]]
     """Test set -> rows of arXiv:2412.15495."""
+    general: GeneralComparison | None
+    """None: no folder has results of `eval general`."""
     confidence: float
     remarks: list[str]
     """In what the evaluations are not alike."""
@@ -138,6 +141,7 @@ def compare_evaluations(evaluations: Sequence[Evaluation], config: Resampling | 
         _check_same_data(first, other)
     names = list(dict.fromkeys(name for evaluation in evaluations for name in evaluation.sets))
     found = {name: {each.name: each.sets[name] for each in evaluations if name in each.sets} for name in names}
+    general = {each.name: each.general for each in evaluations if each.general is not None}
     return Comparison(
         models=[
             ComparedModel(name=each.name, folder=str(each.folder), model=each.model, precision=each.precision)
@@ -151,8 +155,12 @@ def compare_evaluations(evaluations: Sequence[Evaluation], config: Resampling | 
         published_2024={
             name: [Published(**row._asdict()) for row in rows] for name in names if (rows := published_rows(name))
         },
+        general=compare_general(general, first.name, config),
         confidence=config.confidence,
-        remarks=[remark for other in others for remark in _remarks(first, other)],
+        remarks=[
+            *(remark for other in others for remark in _remarks(first, other)),
+            *(general_remarks(general) if general else ()),
+        ],
     )
 
 
@@ -174,10 +182,11 @@ def _check_same_data(first: Evaluation, other: Evaluation) -> None:
             f"{both} were made from different data: SHA-256 {first.data[:12]}… and {other.data[:12]}…; {remedy}"
         )
     common = [name for name in first.sets if name in other.sets]
+    if not common and first.general and other.general:
+        return
     if not common:
-        raise DataError(
-            f"{both} have no test set in common: {', '.join(first.sets)}; {', '.join(other.sets)}; {remedy}"
-        )
+        had = [", ".join(each.sets) or "general ability" for each in (first, other)]
+        raise DataError(f"{both} have no test set in common: {'; '.join(had)}; {remedy}")
     for name in common:
         one, two = first.sets[name], other.sets[name]
         if one.changed_files != two.changed_files:
@@ -319,7 +328,9 @@ def _remarks(first: Evaluation, other: Evaluation) -> list[str]:
         missing = [name for name in one.sets if name not in two.sets]
         if missing:
             remarks.append(f"{two.name} has no results on {', '.join(missing)}.")
-    if first.precision != other.precision:
+        if one.general and not two.general:
+            remarks.append(f"{two.name} has no results on general ability.")
+    if first.precision != other.precision and (first.sets or other.sets):
         told = [str(each.precision or "a number format it does not say") for each in (first, other)]
         remarks.append(f"{first.name} ran in {told[0]}, {other.name} in {told[1]}.")
     changed = [file for found in first.sets.values() for file in found.changed_files]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from tltrain.benches.bench_rows import BenchRow
 from tltrain.benches.episodes import EpisodeRow
+from tltrain.benches.general_comparison import INSIDE, GeneralEvaluation, is_general, read_general
 from tltrain.benches.public_config import split_spec
 from tltrain.benches.row_file import read_rows
 from tltrain.benches.scores import read_cases, read_episodes
@@ -81,6 +82,8 @@ class Evaluation:
     data: str
     """Checksum of the trajectories; empty for public sets."""
     sets: Mapping[str, EvaluatedSet]
+    """None in a folder of `eval general`."""
+    general: GeneralEvaluation | None = None
 
 
 def read_evaluations(folders: Sequence[Path]) -> list[Evaluation]:
@@ -118,6 +121,19 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
 
 def _read(folder: Path, name: str) -> Evaluation:
     record = _read_record(folder)
+    if is_general(record):
+        own = read_general(folder, record)
+        scored = own.scores
+        return Evaluation(
+            folder=folder,
+            name=name,
+            model=scored.model,
+            precision=scored.precision,
+            config={},
+            data="",
+            sets={},
+            general=own,
+        )
     config, inputs = record.get("config", {}), record.get("inputs", {})
     scores = _read_scores(folder)
     if "benches" in config:
@@ -133,6 +149,7 @@ def _read(folder: Path, name: str) -> Evaluation:
         raise DataError(
             f"{folder} has neither cases.jsonl nor episodes.jsonl; run `tltrain eval` anew with --overwrite"
         )
+    inner = folder / INSIDE
     return Evaluation(
         folder=folder,
         name=name,
@@ -141,6 +158,7 @@ def _read(folder: Path, name: str) -> Evaluation:
         config=config,
         data=str(inputs.get("data", "")) if "benches" not in config else "",
         sets={each.name: each for each in sets},
+        general=read_general(inner, _read_record(inner)) if (inner / "stage.json").is_file() else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Public test sets on the command line: `eval --bench`, and `eval score`."""
+"""The group `eval` on the command line: its verbs, and what is printed of public test sets."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tltrain.cli import measuring_verbs
+from tltrain.cli import general_verbs, measuring_verbs
 from tltrain.cli.default_verb import DEFAULT, DefaultVerbGroup
 from tltrain.cli.options import AsJson
 from tltrain.cli.output import print_json, print_table
@@ -21,6 +21,11 @@ GROUP.command(
     epilog="Example: tltrain eval data/test.jsonl --model ppo/model --out eval --max-cases 200; "
     "tltrain eval --bench rotbench:clean,bfcl --data-dir testsets --model ppo/model --out public",
 )(measuring_verbs.evaluate)
+
+GROUP.command(
+    "general",
+    epilog="Example: tltrain eval general text.txt --model ppo/model --base smollm2-135m-instruct --out general",
+)(general_verbs.evaluate_general)
 
 
 @GROUP.command(epilog="Example: tltrain eval score public --data-dir testsets")

@@ -7,6 +7,7 @@ from tltrain.cli.output import print_table, visible_text
 
 if TYPE_CHECKING:
     from tltrain.benches.comparison import Comparison
+    from tltrain.benches.general_comparison import GeneralComparison
     from tltrain.benches.scores import Score as BenchScore
     from tltrain.report.records import Score
     from tltrain.run import RunResult
@@ -43,6 +44,7 @@ def print_comparison(comparison: "Comparison") -> None:
     """Print a table for each pair of models, and in what the evaluations are not alike."""
     from tltrain.benches.comparison import MAIN
 
+    interval = f"{100 * comparison.confidence:.0f}% interval"
     for pair in comparison.pairs:
         rows = [
             [
@@ -61,10 +63,40 @@ def print_comparison(comparison: "Comparison") -> None:
             if not each.part and each.score in MAIN
         ]
         columns = ("", "n", pair.first, pair.second, "difference", "right→wrong", "wrong→right", "p", "left out")
-        interval = f"{100 * comparison.confidence:.0f}% interval"
-        print_table(columns, rows, title=f"{pair.second} against {pair.first}: percent, points with {interval}")
+        if rows:
+            print_table(columns, rows, title=f"{pair.second} against {pair.first}: percent, points with {interval}")
+    if comparison.general is not None:
+        _print_general(comparison.general, interval)
     for remark in comparison.remarks:
         print(f"  {visible_text(remark)}")
+
+
+def _print_general(found: "GeneralComparison", interval: str) -> None:
+    from tltrain.cli.general_verbs import show_metric, show_short
+
+    if found.models:
+        columns = ("", "bits per byte", "change", "perplexity", "KL(base || model)", "same top token, %")
+        rows = [
+            [
+                each.model,
+                show_short(each.bits_per_byte),
+                show_short(each.change, 4, signed=True),
+                show_short(each.perplexity, 2),
+                show_short(each.kl, 4),
+                show_short(each.top1_agreement, 1),
+            ]
+            for each in found.models
+        ]
+        print_table(
+            columns, rows, title=f"general ability, {found.text}, {found.num_bytes:,} bytes; ± half of the {interval}"
+        )
+    if found.tasks:
+        models = list(dict.fromkeys(name for task in found.tasks for name in task.values))
+        lines = [
+            [f"{each.task} {each.metric}", *(cell for name in models for cell in show_metric(each.values.get(name)))]
+            for each in found.tasks
+        ]
+        print_table(("", *models), lines, title="general ability, tasks of lm_eval; ± standard error")
 
 
 def _show_difference(score: "BenchScore") -> str | None:
