@@ -3,15 +3,19 @@
 import errno
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tltrain.errors import TltrainError, UsageError
+from tltrain.launcher import launched_rank
 
 FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
+_HEAD_START_S = 3.0
+"""How long a process that is not the first waits for the launcher, which looks ten times a second."""
 
 
 def say(message: str) -> None:
@@ -38,7 +42,12 @@ def resumable(out: Path) -> Iterator[None]:
 
 
 def report_failure(error: Exception) -> int | None:
-    """Say what went wrong; returns the exit code, or None for a bug of tltrain, which deserves its traceback."""
+    """Say what went wrong; returns the exit code, or None for a bug of tltrain, which deserves its traceback.
+
+    What several processes fail of together the first one says: the launcher ends the others before they do.
+    """
+    if launched_rank() > 0:
+        time.sleep(_HEAD_START_S)
     match error:
         case UsageError():
             message, code = str(error), WRONG_USAGE

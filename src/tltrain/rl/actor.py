@@ -32,7 +32,7 @@ class Actor:
 
     def __init__(self, config: PpoConfig, sft_model: Any, device: torch.device):
         self._config = config
-        self._device = device
+        self.device = device
         self._frozen: Any = None
         if config.lora is None:
             self._frozen = copy.deepcopy(sft_model).requires_grad_(False).to(device).eval()
@@ -58,7 +58,7 @@ class Actor:
 
     def autocast(self) -> AbstractContextManager[object]:
         """Context in which the policy computes, sampling included: the same number format everywhere."""
-        return autocast(self._config.precision, self._device.type)
+        return autocast(self._config.precision, self.device.type)
 
     def _scores(self, model: Any, sequences: Sequence[TargetSequence]) -> TargetOutput:
         with self.autocast():

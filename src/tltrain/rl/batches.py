@@ -5,10 +5,11 @@ import random
 from collections.abc import Sequence
 
 from tltrain.engine.logprobs import TargetSequence
+from tltrain.engine.parallel import Processes
 from tltrain.engine.prefix_tree import plan_micro_batches
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.prompts import Prompt
-from tltrain.sft.batches import Step, plan_epoch
+from tltrain.sft.batches import Step, plan_epoch, share_step
 
 
 def plan_steps(prompts: Sequence[Prompt], config: PpoConfig) -> list[Step]:
@@ -77,6 +78,23 @@ def plan_parts(sequences: Sequence[TargetSequence], config: PpoConfig) -> list[t
     """Numbers of the sequences that run through a model together."""
     ids = [sequence.ids for sequence in sequences]
     return plan_micro_batches(ids, config.micro_batch_tokens, share=config.share_prefixes)
+
+
+def share_rows(groups: Sequence[int], sizes: Sequence[int], processes: Processes) -> list[int]:
+    """Numbers of the rows that this process computes: whole groups, about evenly by size, where there are enough.
+
+    Args:
+        groups: of each row; equal for those that begin alike.
+        sizes: tokens of each row.
+        processes: which this one is.
+
+    Returns:
+        In order; may be empty.
+    """
+    members: dict[int, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    return sorted(share_step(tuple(map(tuple, members.values())), sizes, processes.size)[processes.rank])
 
 
 def split(indices: Sequence[int], size: int) -> list[list[int]]:
