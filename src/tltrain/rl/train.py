@@ -5,12 +5,11 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tltrain.audit.run import audit_trajectories, blocked_calls, read_verdicts
 from tltrain.engine.checkpoint import load_checkpoint, save_checkpoint, seed_step
 from tltrain.engine.device import pick_device
 from tltrain.engine.metrics import MetricsLog
@@ -19,11 +18,8 @@ from tltrain.engine.parallel import Processes, find_processes
 from tltrain.engine.settings import TrackerName
 from tltrain.engine.tracking import Tracker, check_tracker
 from tltrain.errors import DataError, TltrainError
-from tltrain.files import JsonLinesWriter, read_json_lines
-from tltrain.formats.read import read_trajectories
+from tltrain.files import read_json_lines
 from tltrain.render.template import ensure_tool_template
-from tltrain.rewards.compare import check_parameters
-from tltrain.rewards.judge import RewardRules
 from tltrain.rl.actor import Actor
 from tltrain.rl.batches import count_updates, plan_minibatches, plan_steps
 from tltrain.rl.best import BestWeights
@@ -32,8 +28,8 @@ from tltrain.rl.critic import Critic
 from tltrain.rl.experience import gain_experience, rows_to_learn
 from tltrain.rl.health import find_warnings
 from tltrain.rl.kl import AdaptiveKl
-from tltrain.rl.prompts import Prompt, PromptSet, make_prompts, split_heldout
-from tltrain.rl.reward_audit import check_gold
+from tltrain.rl.prepare import find_prompts
+from tltrain.rl.prompts import Prompt, split_heldout
 from tltrain.rl.rollouts import Rollout, draw_rollouts, measure_heldout
 from tltrain.rl.scoring import RewardFunction, Scorer, function_name
 from tltrain.rl.step_record import describe_rollouts, describe_times
@@ -131,7 +127,7 @@ def ppo(
     syntax = get_syntax(ensure_tool_template(loaded.tokenizer))
     scorer = Scorer(syntax, config.reward, reward, config.compare)
     found, num_bad_rows = processes.from_main(
-        lambda: _prepare(config, loaded, scorer, data=data, verdicts=verdicts, out=out)
+        lambda: find_prompts(config, loaded, scorer, data=data, verdicts=verdicts, out=out)
     )
     train, heldout = split_heldout(found.prompts, config.heldout_share, config.seed)
     if config.keep == "best" and not heldout:
@@ -162,60 +158,6 @@ def ppo(
 
 def _result(out: Path, saved: Mapping[str, Any]) -> PpoResult:
     return PpoResult(model=out / "model", **saved)
-
-
-def _prepare(
-    config: PpoConfig, loaded: LoadedModel, scorer: Scorer, *, data: Path, verdicts: Path | None, out: Path
-) -> tuple[PromptSet, int]:
-    """Read, block and make prompts; what cannot be used goes to the quarantine file."""
-    quarantine = out / "quarantine.jsonl"
-    read = read_trajectories(data, quarantine=quarantine)
-    check_parameters(config.compare, (tool for trajectory in read.trajectories for tool in trajectory.tools))
-    judged = read_verdicts(verdicts) if verdicts else audit_trajectories(read.trajectories)
-    found = make_prompts(
-        read.trajectories,
-        loaded.tokenizer,
-        scorer.syntax,
-        blocked=blocked_calls(judged, policy=config.block),
-        max_length=_longest_prompt(config, loaded.model),
-        max_prompts=config.max_prompts,
-        seed=config.seed,
-    )
-    found = _check_rewards(config, found, scorer)
-    if found.set_aside:
-        with JsonLinesWriter(quarantine) as writer:
-            for identity, reason in found.set_aside.items():
-                writer.write({"file": str(data), "id": identity, "reason": reason})
-    if not found.prompts:
-        counts = [f"{number} calls are left out ({why})" for why, number in found.left_out.items()]
-        counts += [f"{len(found.set_aside)} prompts are set aside (see {quarantine})"] if found.set_aside else []
-        raise DataError(
-            f"{data}: no prompt is left to train on: {'; '.join(counts) or 'no row has a call'}; "
-            "audit it with a more lenient policy, or use other data"
-        )
-    return found, read.num_bad
-
-
-def _check_rewards(config: PpoConfig, found: PromptSet, scorer: Scorer) -> PromptSet:
-    """Refuse to start, or set prompts aside, where right calls cannot earn the most.
-
-    What a function of one's own gives is not checked.
-    """
-    if scorer.function is not None:
-        return found
-    rules = RewardRules(reward=config.reward, compare=config.compare)
-    bad = check_gold(found.prompts, scorer.syntax, rules, refuse=config.bad_gold == "refuse")
-    return replace(
-        found,
-        prompts=tuple(prompt for prompt in found.prompts if prompt.id not in bad),
-        set_aside={**found.set_aside, **bad},
-    )
-
-
-def _longest_prompt(config: PpoConfig, model: Any) -> int:
-    """Tokens of a prompt that leave room for a completion in the model's context."""
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return min(config.max_prompt_length, context - config.max_new_tokens) if context else config.max_prompt_length
 
 
 @dataclass(frozen=True, slots=True)
