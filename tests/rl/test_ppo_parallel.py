@@ -13,14 +13,16 @@ import pytest
 from safetensors.torch import load_file
 
 from processes import kill_with_children
+from tltrain.engine.parallel import Processes
 from tltrain.engine.settings import LoraConfig, OptimizerConfig
 from tltrain.rl import train
+from tltrain.rl.batches import share_rows
 from tltrain.rl.config import PpoConfig
 from tltrain.stage import Reuse
 
 _RATE = OptimizerConfig(learning_rate=1e-3)
 _TIMES = ("seconds", "seconds_rollout", "seconds_experience", "seconds_update", "samples_per_second")
-_ALL_WEIGHTS = PpoConfig(
+_MAIN = PpoConfig(
     prompts_per_step=4,
     group_size=2,
     samples_per_prompt=2,
@@ -40,14 +42,13 @@ _ALL_WEIGHTS = PpoConfig(
     heldout_share=0.3,
     evaluate_every=1,
     keep="best",
-    checkpoint_every=1,
+    checkpoint_every=2,
 )
-# a minibatch of one rollout leaves the second process nothing to do
-_ADAPTERS = _ALL_WEIGHTS.model_copy(
-    update={"lora": LoraConfig(rank=4), "critic": "head", "minibatch_size": 1, "keep": "last"}
+_ADAPTERS = _MAIN.model_copy(
+    update={"lora": LoraConfig(rank=4), "critic": "head", "minibatch_size": 1, "keep": "last", "checkpoint_every": 1}
 )
-# ends after five of six steps, as nearly all completions are cut off; some cannot be judged
-_STOPPED = _ALL_WEIGHTS.model_copy(
+# ends after five of six steps, as nearly all completions are cut off
+_STOPPED = _MAIN.model_copy(
     update={
         "critic": "head",
         "advantage": "grpo",
@@ -60,58 +61,71 @@ _STOPPED = _ALL_WEIGHTS.model_copy(
         "evaluate_every": 6,
     }
 )
-_ALONE = {"all-weights": _ALL_WEIGHTS, "adapters": _ADAPTERS, "stopped": _STOPPED}
-_TOGETHER = {
-    "all-weights": _ALL_WEIGHTS,
-    "begun-adapters": _ADAPTERS,
-    "ended-all-weights": _ALL_WEIGHTS,
-    "stopped": _STOPPED,
-    "broken": _ADAPTERS,
-}
+
+
+class _Runs:
+    """Runs of ppo, each in a folder of its own, by one process or by two."""
+
+    def __init__(self, folder: Path, data: Path, model: Path):
+        self._folder = folder
+        self._inputs = {"data": data, "model": model}
+
+    def alone(self, name: str, config: PpoConfig, *, has_function: bool = True) -> None:
+        train.ppo(
+            config,
+            **self._inputs,
+            out=self._folder / name,
+            reward=parallel_runs.num_letters if has_function else None,
+            reuse=Reuse.RESUME,
+        )
+
+    def begin_alone(self, name: str, config: PpoConfig, *, has_function: bool = True) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(train, "save_checkpoint", parallel_runs.stop_after_checkpoint)
+            with pytest.raises(parallel_runs.StoppedError):
+                self.alone(name, config, has_function=has_function)
+
+    def together(self, **configs: tuple[PpoConfig, bool]) -> list[dict[str, str | None]]:
+        """What each run ended with, in one process and in the other."""
+        plan = {
+            name: {
+                "config": json.loads(config.model_dump_json()),
+                "has_function": has_function,
+                "out": str(self._folder / name),
+            }
+            | {key: str(path) for key, path in self._inputs.items()}
+            for name, (config, has_function) in configs.items()
+        }
+        file = self._folder / "plan.json"
+        file.write_text(json.dumps(plan))
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        code = f"import parallel_runs; parallel_runs.start(parallel_runs.Path({str(file)!r}), {port})"
+        path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
+        )
+        try:
+            assert process.wait(timeout=120) == 0
+        finally:  # processes that wait for each other would do so for half an hour
+            kill_with_children(process)
+        return [json.loads(file.with_suffix(f".rank{rank}").read_text()) for rank in (0, 1)]
 
 
 @pytest.fixture(scope="module")
-def folder(few_rows: Path, tiny_sft: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with `alone/` and `together/`: runs of one process and of two; some are begun or ended by the other."""
+def ended(
+    few_rows: Path, tiny_sft: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, list[dict[str, str | None]]]:
+    """Folder with the same run by one process, by two, and begun by two and ended by one; and what was said of these
+    and of one in which a process breaks."""
     folder = tmp_path_factory.mktemp("parallel")
-
-    def alone(config: PpoConfig, out: Path) -> None:
-        reward = parallel_runs.num_letters if config is _STOPPED else None
-        train.ppo(config, data=few_rows, model=tiny_sft, out=out, reward=reward, reuse=Reuse.RESUME)
-
-    for name, config in _ALONE.items():
-        alone(config, folder / "alone" / name)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "save_checkpoint", parallel_runs.stop_after_checkpoint)
-        with pytest.raises(parallel_runs.StoppedError):
-            alone(_ALL_WEIGHTS, folder / "together" / "ended-all-weights")
-    plan = {
-        name: {
-            "config": json.loads(config.model_dump_json()),
-            "data": str(few_rows),
-            "model": str(tiny_sft),
-            "out": str(folder / "together" / name),
-            "reward": name == "stopped",
-        }
-        for name, config in _TOGETHER.items()
-    }
-    (folder / "plan.json").write_text(json.dumps(plan))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
-    process = subprocess.Popen(
-        [sys.executable, *launch, parallel_runs.__file__, str(folder / "plan.json")],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    try:
-        assert process.wait(timeout=240) == 0
-    finally:  # processes that wait for each other would do so for half an hour
-        kill_with_children(process)
-    # the rest by one process
-    assert not (folder / "together" / "begun-adapters" / "model").exists()
-    alone(_ADAPTERS, folder / "together" / "begun-adapters")
-    return folder
+    runs = _Runs(folder, few_rows, tiny_sft)
+    ends = runs.together(two=(_MAIN, True), begun=(_MAIN, True), broken=(_MAIN, True))
+    assert not (folder / "begun" / "model").exists()
+    runs.alone("begun", _MAIN)
+    runs.alone("one", _MAIN)
+    return folder, ends
 
 
 def _metrics(out: Path) -> list[dict[str, Any]]:
@@ -130,23 +144,64 @@ def _assert_alike(found: Any, expected: Any, where: str = "") -> None:
         )
 
 
-@pytest.mark.parametrize(
-    ("name", "reference"),
-    [
-        ("all-weights", "all-weights"),
-        ("ended-all-weights", "all-weights"),
-        ("begun-adapters", "adapters"),
-        ("stopped", "stopped"),
-    ],
-)
-def test_samples_metrics_and_weights_are_those_of_one(folder: Path, name: str, reference: str):
-    out, alone = folder / "together" / name, folder / "alone" / reference
+def _assert_same_run(out: Path, alone: Path) -> None:
     assert (out / "rollouts.jsonl").read_text() == (alone / "rollouts.jsonl").read_text()
     rows, others = _metrics(out), _metrics(alone)
-    assert len(rows) == (5 if name == "stopped" else 3)
+    assert len(rows) == len(others)
     for row, other in zip(rows, others, strict=True):
         _assert_alike(row, other)
     weights, expected = (load_file(run / "model" / "model.safetensors") for run in (out, alone))
     assert weights.keys() == expected.keys()
-    print(name, max((weights[key] - expected[key]).abs().max().item() for key in expected))
-    assert max((weights[key] - expected[key]).abs().max().item() for key in expected) < 2e-5
+    print(out.name, max((weights[key] - expected[key]).abs().max().item() for key in expected))
+    assert max((weights[key] - expected[key]).abs().max().item() for key in expected) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["two", "begun"])
+def test_samples_metrics_and_weights_are_those_of_one(
+    ended: tuple[Path, list[dict[str, str | None]]], tiny_sft: Path, name: str
+):
+    folder, ends = ended
+    assert [end[name] for end in ends] == [None if name == "two" else "StoppedError: "] * 2
+    _assert_same_run(folder / name, folder / "one")
+    rows = _metrics(folder / "one")
+    assert any(row["num_rollouts"] % _MAIN.minibatch_size == 1 for row in rows)  # the second had nothing to do there
+    assert all(row["reward_std"] > 0 for row in rows)
+    # else equal weights would say nothing
+    before, after = (load_file(model / "model.safetensors") for model in (tiny_sft, folder / "one" / "model"))
+    assert max((before[key] - after[key]).abs().max().item() for key in before) > 1e-3
+    assert not (folder / name / "checkpoints").exists()
+    files = [sorted(path.name for path in (folder / run).rglob("*")) for run in (name, "one")]
+    assert files[0] == files[1]
+
+
+def test_the_result_says_how_many_processes_ended_the_run(ended: tuple[Path, list[dict[str, str | None]]]):
+    records = {name: json.loads((ended[0] / name / "stage.json").read_text()) for name in ("two", "begun")}
+    assert {name: record["result"]["num_processes"] for name, record in records.items()} == {"two": 2, "begun": 1}
+
+
+def test_what_breaks_in_one_process_is_raised_in_all(ended: tuple[Path, list[dict[str, str | None]]]):
+    first, second = (end["broken"] for end in ended[1])
+    assert first is not None
+    assert first == second
+    assert first.startswith("RuntimeError: the second process broke\nIn process 1:\nTraceback")
+    assert "in fail_in_the_second" in first
+
+
+@pytest.mark.slow
+def test_other_settings(few_rows: Path, tiny_sft: Path, tmp_path: Path):
+    runs = _Runs(tmp_path, few_rows, tiny_sft)
+    runs.alone("alone", _ADAPTERS, has_function=False)
+    runs.begin_alone("ended", _ADAPTERS, has_function=False)
+    runs.alone("stopped-alone", _STOPPED)
+    runs.together(ended=(_ADAPTERS, False), stopped=(_STOPPED, True))
+    _assert_same_run(tmp_path / "ended", tmp_path / "alone")
+    _assert_same_run(tmp_path / "stopped", tmp_path / "stopped-alone")
+    assert len(_metrics(tmp_path / "stopped")) == 5
+
+
+def test_shares_are_whole_groups_and_hold_every_row_once():
+    groups, sizes = [0, 0, 3, 3, 5], [10, 10, 12, 12, 30]
+    shares = [share_rows(groups, sizes, Processes(rank, 2)) for rank in (0, 1)]
+    assert shares == [[4], [0, 1, 2, 3]] or shares == [[0, 1, 4], [2, 3]]
+    assert [share_rows([7], [5], Processes(rank, 2)) for rank in (0, 1)] == [[0], []]
+    assert share_rows([2, 1, 2], [1, 1, 1], Processes()) == [0, 1, 2]
