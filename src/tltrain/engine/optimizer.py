@@ -12,6 +12,7 @@ from tltrain.engine.parallel import Processes
 from tltrain.engine.settings import OptimizerConfig
 from tltrain.engine.sharding import split_like, whole
 from tltrain.errors import TltrainError
+from tltrain.launcher import leave_to_the_first
 
 
 class NotFiniteError(TltrainError):
@@ -88,10 +89,11 @@ class Optimizer:
         norm = (found.full_tensor() if isinstance(found, DTensor) else found).item()
         if not (math.isfinite(total) and math.isfinite(norm)):
             self._adam.zero_grad()
-            raise NotFiniteError(
+            error = NotFiniteError(
                 f"step {step}: the loss is {total} and the gradient norm {norm}; lower learning_rate "
                 f"(now {self.config.learning_rate}) or look at the step's rows; the last checkpoint is good"
             )
+            raise leave_to_the_first(error)
         rate = learning_rate_at(step, self.num_steps, self.config)
         for group in self._adam.param_groups:
             group["lr"] = rate

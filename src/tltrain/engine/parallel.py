@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tltrain.engine.device import pick_device, process_state
 from tltrain.errors import TltrainError, UsageError
+from tltrain.launcher import leave_to_the_first
 
 _T = TypeVar("_T")
 _BUCKET = 1 << 24
@@ -48,7 +49,7 @@ class Processes(NamedTuple):
                 box[1] = _portable(error, self.rank)
         torch.distributed.broadcast_object_list(box, src=0)
         if box[1] is not None:
-            raise box[1]
+            raise leave_to_the_first(box[1])
         result: _T = box[0]
         return result
 
@@ -71,7 +72,7 @@ class Processes(NamedTuple):
         torch.distributed.all_gather_object(boxes, box)
         for _, failure in boxes:
             if failure is not None:
-                raise failure
+                raise leave_to_the_first(failure)
         return [result for result, _ in boxes]
 
     def in_each(self, work: Callable[[], _T]) -> _T:

@@ -19,6 +19,7 @@ from tltrain.engine.settings import TrackerName
 from tltrain.engine.tracking import Tracker, check_tracker
 from tltrain.errors import DataError, TltrainError
 from tltrain.files import read_json_lines
+from tltrain.launcher import leave_to_the_first
 from tltrain.render.template import ensure_tool_template
 from tltrain.rl.actor import Actor
 from tltrain.rl.batches import count_updates, plan_minibatches, plan_steps
@@ -131,7 +132,10 @@ def ppo(
     )
     train, heldout = split_heldout(found.prompts, config.heldout_share, config.seed)
     if config.keep == "best" and not heldout:
-        raise DataError(f"{data}: has prompts of one trajectory only, and keep='best' holds some out; use keep='last'")
+        error = DataError(
+            f"{data}: has prompts of one trajectory only, and keep='best' holds some out; use keep='last'"
+        )
+        raise leave_to_the_first(error)
     trainer = _Trainer(config, loaded, scorer, processes, train=train, heldout=heldout, out=out)
     measured = trainer.run(tracker, progress)
     result: dict[str, Any] = {
@@ -275,10 +279,11 @@ class _Trainer:
             self.actor, self._tokenizer, groups, scorer=self._scorer, config=config, step=number, processes=processes
         )
         if not drawn.rollouts:
-            raise TltrainError(
+            error = TltrainError(
                 f"step {number}: the reward function judges none of {len(drawn.unscored)} completions; correct it and "
                 f"resume. The first: {drawn.unscored[0]}"
             )
+            raise leave_to_the_first(error)
         times.append(time.monotonic())
         kl_coef = self._kl.value
         experience = gain_experience(
