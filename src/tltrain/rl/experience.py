@@ -24,7 +24,7 @@ from tltrain.rl.advantages import (
     whiten,
     without_spread,
 )
-from tltrain.rl.batches import plan_parts, share_rows
+from tltrain.rl.batches import NOTHING, plan_parts, share_rows
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.critic import Critic
 from tltrain.rl.kl import KlEstimator, compute_kl
@@ -98,7 +98,13 @@ def gain_experience(
     sequences = tuple(rollout.sequence for rollout in rollouts)
     groups = tuple(rollout.group for rollout in rollouts)
     own = share_rows(groups, [len(sequence.ids) for sequence in sequences], processes)
-    found = processes.from_each(lambda: _look_back(actor, critic, sequences, own, config))
+    planned = plan_parts([sequences[row] for row in own], config, actor, processes)
+    parts = [[own[place] for place in part] for part in planned]
+    if actor.is_sharded:  # the passes are work in common
+        mine = _look_back(actor, critic, sequences, parts, config)
+        found = processes.from_each(lambda: mine)
+    else:
+        found = processes.from_each(lambda: _look_back(actor, critic, sequences, parts, config))
     ref_logprobs = {row: numbers for part, _ in found for row, numbers in part.items()}
     values = {row: numbers for _, part in found for row, numbers in part.items()}
     device = actor.device
@@ -168,19 +174,18 @@ def _advantages(
 
 
 def _look_back(
-    actor: Actor, critic: Critic, sequences: Sequence[TargetSequence], own: Sequence[int], config: PpoConfig
+    actor: Actor, critic: Critic, sequences: Sequence[TargetSequence], parts: Sequence[Sequence[int]], config: PpoConfig
 ) -> tuple[dict[int, list[float]], dict[int, list[float]]]:
     """Of the rollouts of these numbers: the reference's log-probs, and values where advantages need them."""
     ref_logprobs: dict[int, list[float]] = {}
     values: dict[int, list[float]] = {}
-    for planned in plan_parts([sequences[row] for row in own], config):
-        rows = [own[place] for place in planned]
-        part = [sequences[row] for row in rows]
+    for rows in parts:
+        part = [sequences[row] for row in rows] or [NOTHING]
         lengths = [len(sequence.positions) for sequence in part]
-        ref_logprobs |= zip(rows, _cut(actor.reference_scores(part).logprobs, lengths), strict=True)
+        ref_logprobs |= zip(rows, _cut(actor.reference_scores(part).logprobs, lengths), strict=False)
         if config.advantage == "gae":
             part_values = critic.values(part, actor.states(part) if critic.reads_actor else None)
-            values |= zip(rows, _cut(part_values, lengths), strict=True)
+            values |= zip(rows, _cut(part_values, lengths), strict=False)
     return ref_logprobs, values
 
 

@@ -156,10 +156,10 @@ def _answer(
         max_new_tokens=config.max_new_tokens, temperature=temperature, batch_size=config.rollout_batch_size
     )
 
-    def answer_own() -> dict[int, _Answer]:
-        with actor.autocast(), adapters_merged(actor.model):
+    def answer_own(model: Any) -> dict[int, _Answer]:
+        with actor.autocast(), adapters_merged(model):
             completions = sample(
-                actor.model,
+                model,
                 tokenizer,
                 [prompts[row].ids for row in own],
                 sampling,
@@ -173,7 +173,9 @@ def _answer(
             for row, completion, text in zip(own, completions, texts, strict=True)
         }
 
-    answers = {row: answer for found in processes.from_each(answer_own) for row, answer in found.items()}
+    with actor.sampling_model() as model:
+        found = processes.from_each(lambda: answer_own(model))
+    answers = {row: answer for part in found for row, answer in part.items()}
     return [answers[row] for row in range(len(prompts))]
 
 

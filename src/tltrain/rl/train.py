@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from tltrain.engine.checkpoint import load_checkpoint, save_checkpoint, seed_step
 from tltrain.engine.device import pick_device
@@ -16,6 +16,7 @@ from tltrain.engine.metrics import MetricsLog
 from tltrain.engine.model import LoadedModel, load_model, merge_lora, save_model
 from tltrain.engine.parallel import Processes, find_processes
 from tltrain.engine.settings import TrackerName
+from tltrain.engine.sharding import gather_model, resolve_sharding
 from tltrain.engine.tracking import Tracker, check_tracker
 from tltrain.errors import DataError, TltrainError
 from tltrain.files import read_json_lines
@@ -67,6 +68,8 @@ class PpoResult:
     """What went wrong while the reward looked fine, see `find_warnings`; with the step at which it was first seen."""
     num_processes: int = 1
     """How many ended the run."""
+    sharding: Literal["none", "fsdp"] = "none"
+    """How they held the models."""
 
 
 def ppo(
@@ -83,8 +86,9 @@ def ppo(
 ) -> PpoResult:
     """Optimise a fine-tuned model for the reward of its calls (IRM), by PPO.
 
-    Several processes (`accelerate launch`, `torchrun`) share the prompts and the minibatches of each step; each holds
-    the models whole. Their number changes nothing but time, and a run goes on with another number of them.
+    Several processes (`accelerate launch`, `torchrun`) share the prompts and the minibatches of each step, and the
+    models too where `config.sharding` says so. Their number changes nothing but time and memory, and a run goes on with
+    another number of them.
 
     Writes into `out`: model/ (weights, adapters merged, and tokenizer), metrics.jsonl (a row a step), rollouts.jsonl
     (some rollouts of each step), quarantine.jsonl (what was set aside, with reasons), checkpoints/ while it runs. A
@@ -148,7 +152,9 @@ def ppo(
         "heldout_before": measured.before,
         "heldout": measured.after,
         "num_processes": processes.size,
+        "sharding": trainer.sharding,
     }
+    gather_model(trainer.actor.model, processes)
 
     def finish() -> dict[str, Any]:
         shutil.rmtree(out / "model", ignore_errors=True)  # of a start that was killed right after it saved
@@ -209,8 +215,10 @@ class _Trainer:
         """Number of the first optimizer step of each step."""
         device = pick_device()
         seed_step(config.seed, "initial weights", 0)
-        self._critic = Critic(config, loaded.model, device)
-        self.actor = Actor(config, loaded.model, device)
+        self.sharding = resolve_sharding(config.sharding, processes)
+        split_among = processes if self.sharding == "fsdp" else None
+        self._critic = Critic(config, loaded.model, device, split_among=split_among)
+        self.actor = Actor(config, loaded.model, device, split_among=split_among)
         self._kl = AdaptiveKl(config.kl_coef, target=config.kl_target, horizon=config.kl_horizon)
         self._updater = Updater(
             config, self.actor, self._critic, num_steps=self._first_updates[-1], processes=processes

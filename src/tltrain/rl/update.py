@@ -13,7 +13,7 @@ from tltrain.engine.optimizer import Optimizer, StepOutcome
 from tltrain.engine.parallel import Processes
 from tltrain.errors import TltrainError
 from tltrain.rl.actor import Actor
-from tltrain.rl.batches import plan_parts
+from tltrain.rl.batches import NOTHING, plan_parts
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.critic import Critic
 from tltrain.rl.experience import Experience
@@ -102,9 +102,10 @@ class Updater:
         config = self._config
         denominators_B1 = row_denominators(batch.loss_mask, mean=config.loss_mean, max_tokens=config.max_new_tokens)
         own = batch.share(self._processes)
-        planned = [[own[place] for place in part] for part in plan_parts([batch.sequences[row] for row in own], config)]
-        parts = [batch.select(part) for part in planned]
-        denominators = [denominators_B1[part] for part in planned]
+        planned = plan_parts([batch.sequences[row] for row in own], config, self._actor, self._processes)
+        chosen = [[own[place] for place in part] for part in planned]
+        parts = [batch.select(part) if part else None for part in chosen]
+        denominators = [denominators_B1[part] for part in chosen]
         num_tokens = int(batch.loss_mask.sum())
         states: list[Tensor] = []
         kl_coef = config.kl_coef if kl_coef is None else kl_coef
@@ -126,17 +127,23 @@ class Updater:
 
     def _actor_losses(
         self,
-        parts: Sequence[Experience],
+        parts: Sequence[Experience | None],
         denominators: Sequence[Tensor],
         num_tokens: int,
         kl_coef: float,
         states: list[Tensor],
         told: defaultdict[str, float],
     ) -> Iterator[Tensor]:
-        """Policy loss, KL and entropy bonus of each micro-batch; keeps the states for a critic that reads them."""
+        """Policy loss, KL and entropy bonus of each micro-batch; keeps the states for a critic that reads them.
+
+        None is a pass for the sake of the processes that share the model.
+        """
         for part, denominator_B1 in zip(parts, denominators, strict=True):
-            output = self._actor.scores(part.sequences)
+            output = self._actor.scores(part.sequences if part else [NOTHING])
             states.append(output.hidden.detach())
+            if part is None:
+                yield 0.0 * output.scores.logprobs.sum()
+                continue
             logprobs_BT = pad_rows(output.scores.logprobs, part.loss_mask)
             policy = clipped_policy_loss(
                 logprobs_BT,
@@ -171,10 +178,18 @@ class Updater:
             yield loss
 
     def _critic_losses(
-        self, parts: Sequence[Experience], num_tokens: int, states: Sequence[Tensor], told: defaultdict[str, float]
+        self,
+        parts: Sequence[Experience | None],
+        num_tokens: int,
+        states: Sequence[Tensor],
+        told: defaultdict[str, float],
     ) -> Iterator[Tensor]:
         for part, actor_states in zip(parts, states, strict=True):
-            values = self._critic.values(part.sequences, actor_states if self._critic.reads_actor else None)
+            sequences = part.sequences if part else [NOTHING]
+            values = self._critic.values(sequences, actor_states if self._critic.reads_actor else None)
+            if part is None:
+                yield 0.0 * values.sum()
+                continue
             value = clipped_value_loss(
                 pad_rows(values, part.loss_mask),
                 part.values,
