@@ -5,6 +5,7 @@ import os
 import sys
 import traceback
 import zlib
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tltrain.rl import train, update
 from tltrain.rl.config import PpoConfig
 from tltrain.stage import Reuse
 
-_save, _loss = train.save_checkpoint, update.clipped_policy_loss
+_save, _loss, _loop = train.save_checkpoint, update.clipped_policy_loss, train._Trainer.run
 
 
 class StoppedError(Exception):
@@ -40,6 +41,14 @@ def fail_in_the_second(*arguments: Any, **options: Any) -> Any:
     if find_processes().rank == 1:
         raise RuntimeError("the second process broke")
     return _loss(*arguments, **options)
+
+
+def loop_and_count(self: Any, held: list[int], *arguments: Any) -> Any:
+    """In place of the loop over steps: does it, and counts the weights that this process holds after it."""
+    measured = _loop(self, *arguments)
+    models = (self.actor.model, self.actor._frozen, self._critic.model)
+    held += [sum(parameter.to_local().numel() for parameter in model.parameters()) for model in models]
+    return measured
 
 
 def run(name: str, plan: dict[str, Any]) -> str | None:
@@ -70,7 +79,10 @@ def start(plan: Path, port: int) -> None:
             os.environ |= {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"}
             os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
             try:
-                ends = {name: run(name, one) for name, one in json.loads(plan.read_text()).items()}
+                ends: dict[str, Any] = {"held": []}
+                for name, one in json.loads(plan.read_text()).items():
+                    train._Trainer.run = partialmethod(loop_and_count, ends["held"]) if name == "split" else _loop
+                    ends[name] = run(name, one)
                 plan.with_suffix(f".rank{rank}").write_text(json.dumps(ends))
                 os._exit(0)
             except BaseException:

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import parallel_runs
 import pytest
@@ -29,7 +29,7 @@ _MAIN = PpoConfig(
     minibatch_size=4,
     micro_batch_tokens=300,
     max_new_tokens=8,
-    max_steps=3,
+    max_steps=2,
     num_epochs=10,
     kl_coef=0.05,
     kl_target=0.5,
@@ -42,11 +42,9 @@ _MAIN = PpoConfig(
     heldout_share=0.3,
     evaluate_every=1,
     keep="best",
-    checkpoint_every=2,
+    checkpoint_every=1,
 )
-_ADAPTERS = _MAIN.model_copy(
-    update={"lora": LoraConfig(rank=4), "critic": "head", "minibatch_size": 1, "keep": "last", "checkpoint_every": 1}
-)
+_ADAPTERS = _MAIN.model_copy(update={"lora": LoraConfig(rank=4), "critic": "head", "minibatch_size": 1, "keep": "last"})
 # ends after five of six steps, as nearly all completions are cut off
 _STOPPED = _MAIN.model_copy(
     update={
@@ -61,6 +59,9 @@ _STOPPED = _MAIN.model_copy(
         "evaluate_every": 6,
     }
 )
+
+Ends: TypeAlias = dict[str, Any]
+"""What each run ended with, and how many weights a process held."""
 
 
 class _Runs:
@@ -85,8 +86,8 @@ class _Runs:
             with pytest.raises(parallel_runs.StoppedError):
                 self.alone(name, config, has_function=has_function)
 
-    def together(self, **configs: tuple[PpoConfig, bool]) -> list[dict[str, str | None]]:
-        """What each run ended with, in one process and in the other."""
+    def together(self, **configs: tuple[PpoConfig, bool]) -> list[Ends]:
+        """What was to be said of the runs by the one process and by the other."""
         plan = {
             name: {
                 "config": json.loads(config.model_dump_json()),
@@ -114,14 +115,13 @@ class _Runs:
 
 
 @pytest.fixture(scope="module")
-def ended(
-    few_rows: Path, tiny_sft: Path, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, list[dict[str, str | None]]]:
+def ended(few_rows: Path, tiny_sft: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Ends]]:
     """Folder with the same run by one process, by two, and begun by two and ended by one; and what was said of these
     and of one in which a process breaks."""
     folder = tmp_path_factory.mktemp("parallel")
     runs = _Runs(folder, few_rows, tiny_sft)
-    ends = runs.together(two=(_MAIN, True), begun=(_MAIN, True), broken=(_MAIN, True))
+    split = _MAIN.model_copy(update={"sharding": "fsdp"})
+    ends = runs.together(two=(_MAIN, True), begun=(_MAIN, True), split=(split, True), broken=(_MAIN, True))
     assert not (folder / "begun" / "model").exists()
     runs.alone("begun", _MAIN)
     runs.alone("one", _MAIN)
@@ -156,12 +156,10 @@ def _assert_same_run(out: Path, alone: Path) -> None:
     assert max((weights[key] - expected[key]).abs().max().item() for key in expected) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["two", "begun"])
-def test_samples_metrics_and_weights_are_those_of_one(
-    ended: tuple[Path, list[dict[str, str | None]]], tiny_sft: Path, name: str
-):
+@pytest.mark.parametrize("name", ["two", "begun", "split"])
+def test_samples_metrics_and_weights_are_those_of_one(ended: tuple[Path, list[Ends]], tiny_sft: Path, name: str):
     folder, ends = ended
-    assert [end[name] for end in ends] == [None if name == "two" else "StoppedError: "] * 2
+    assert [end[name] for end in ends] == ["StoppedError: " if name == "begun" else None] * 2
     _assert_same_run(folder / name, folder / "one")
     rows = _metrics(folder / "one")
     assert any(row["num_rollouts"] % _MAIN.minibatch_size == 1 for row in rows)  # the second had nothing to do there
@@ -174,12 +172,23 @@ def test_samples_metrics_and_weights_are_those_of_one(
     assert files[0] == files[1]
 
 
-def test_the_result_says_how_many_processes_ended_the_run(ended: tuple[Path, list[dict[str, str | None]]]):
-    records = {name: json.loads((ended[0] / name / "stage.json").read_text()) for name in ("two", "begun")}
-    assert {name: record["result"]["num_processes"] for name, record in records.items()} == {"two": 2, "begun": 1}
+def test_the_result_says_how_many_processes_ended_the_run(ended: tuple[Path, list[Ends]]):
+    results = {
+        name: json.loads((ended[0] / name / "stage.json").read_text())["result"] for name in ("two", "begun", "split")
+    }
+    told = {name: (result["num_processes"], result["sharding"]) for name, result in results.items()}
+    assert told == {"two": (2, "none"), "begun": (1, "none"), "split": (2, "fsdp")}
 
 
-def test_what_breaks_in_one_process_is_raised_in_all(ended: tuple[Path, list[dict[str, str | None]]]):
+def test_each_process_held_a_part_of_actor_reference_and_critic(ended: tuple[Path, list[Ends]]):
+    whole = sum(tensor.numel() for tensor in load_file(ended[0] / "one" / "model" / "model.safetensors").values())
+    held = [end["held"] for end in ended[1]]
+    # rows that do not divide by two are the first one's; the critic has a head besides, which is not counted
+    assert [sum(sizes) for sizes in zip(*held, strict=True)] == [whole, whole, whole]
+    assert all(0.45 * whole < size < 0.55 * whole for sizes in held for size in sizes)
+
+
+def test_what_breaks_in_one_process_is_raised_in_all(ended: tuple[Path, list[Ends]]):
     first, second = (end["broken"] for end in ended[1])
     assert first is not None
     assert first == second
