@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 
+from tltrain.engine import tree_attention
 from tltrain.engine.parallel import find_processes
-from tltrain.rl import train, update
+from tltrain.rl import batches, train, update
 from tltrain.rl.config import PpoConfig
 from tltrain.stage import Reuse
 
 _save, _loss, _loop = train.save_checkpoint, update.clipped_policy_loss, train._Trainer.run
+_can_run_trees = tree_attention.can_run_trees
 
 
 class StoppedError(Exception):
@@ -54,6 +56,7 @@ def loop_and_count(self: Any, held: list[int], *arguments: Any) -> Any:
 def run(name: str, plan: dict[str, Any]) -> str | None:
     """One run; what ended it before its end."""
     train.save_checkpoint = stop_after_checkpoint if name.startswith("begun") else _save
+    tree_attention.can_run_trees = batches.can_run_trees = _can_run_trees if name != "one_by_one" else lambda _: False
     update.clipped_policy_loss = fail_in_the_second if name == "broken" else _loss
     try:
         train.ppo(

@@ -27,7 +27,7 @@ _MAIN = PpoConfig(
     group_size=2,
     samples_per_prompt=2,
     minibatch_size=4,
-    micro_batch_tokens=300,
+    micro_batch_tokens=800,
     max_new_tokens=8,
     max_steps=2,
     num_epochs=10,
@@ -152,7 +152,6 @@ def _assert_same_run(out: Path, alone: Path) -> None:
         _assert_alike(row, other)
     weights, expected = (load_file(run / "model" / "model.safetensors") for run in (out, alone))
     assert weights.keys() == expected.keys()
-    print(out.name, max((weights[key] - expected[key]).abs().max().item() for key in expected))
     assert max((weights[key] - expected[key]).abs().max().item() for key in expected) < 1e-5
 
 
@@ -199,13 +198,25 @@ def test_what_breaks_in_one_process_is_raised_in_all(ended: tuple[Path, list[End
 @pytest.mark.slow
 def test_other_settings(few_rows: Path, tiny_sft: Path, tmp_path: Path):
     runs = _Runs(tmp_path, few_rows, tiny_sft)
-    runs.alone("alone", _ADAPTERS, has_function=False)
+    runs.alone("adapters", _ADAPTERS, has_function=False)
     runs.begin_alone("ended", _ADAPTERS, has_function=False)
-    runs.alone("stopped-alone", _STOPPED)
-    runs.together(ended=(_ADAPTERS, False), stopped=(_STOPPED, True))
-    _assert_same_run(tmp_path / "ended", tmp_path / "alone")
-    _assert_same_run(tmp_path / "stopped", tmp_path / "stopped-alone")
+    runs.begin_alone("ended_split", _ADAPTERS, has_function=False)
+    runs.alone("stopped", _STOPPED)
     assert len(_metrics(tmp_path / "stopped")) == 5
+    adapters, stopped = (config.model_copy(update={"sharding": "fsdp"}) for config in (_ADAPTERS, _STOPPED))
+    runs.together(
+        ended=(_ADAPTERS, False),
+        ended_split=(adapters, False),
+        begun_split=(adapters, False),
+        one_by_one=(adapters, False),
+        stopped_two=(_STOPPED, True),
+        stopped_split=(stopped, True),
+    )
+    runs.alone("begun_split", _ADAPTERS, has_function=False)
+    for name in ("ended", "ended_split", "begun_split", "one_by_one"):
+        _assert_same_run(tmp_path / name, tmp_path / "adapters")
+    for name in ("stopped_two", "stopped_split"):
+        _assert_same_run(tmp_path / name, tmp_path / "stopped")
 
 
 def test_shares_are_whole_groups_and_hold_every_row_once():
