@@ -6,6 +6,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
+from tltrain.launcher import launched_rank
+
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import TaskID
@@ -47,7 +49,7 @@ class ProgressLine:
     ) -> None:
         if self._bar:
             self._bar.stop()
-        if error is not None:
+        if error is not None and launched_rank() == 0:
             print(f"{self._title}: stopped", file=self._stream, flush=True)
 
     def __call__(self, done: int, total: int, remark: str) -> None:

@@ -6,7 +6,6 @@ and the result at the end. It decides whether a second start may skip, resume or
 
 import importlib.metadata
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -18,6 +17,7 @@ from pydantic import BaseModel
 
 from tltrain.errors import DataError, UsageError
 from tltrain.files import hash_file, write_json_atomic
+from tltrain.launcher import num_launched
 
 Progress: TypeAlias = Callable[[int, int, str], None]
 """Told (units done, all units, a short remark) as long work goes on."""
@@ -61,9 +61,9 @@ class Stage:
         reuse: Reuse,
         is_shared: bool = False,
     ):
-        if not is_shared and int(os.environ.get("WORLD_SIZE") or 1) > 1:
+        if not is_shared and num_launched() > 1:
             raise UsageError(
-                f"{name} runs in one process, and was started in several (WORLD_SIZE={os.environ['WORLD_SIZE']}); "
+                f"{name} runs in one process, and was started in several (WORLD_SIZE={num_launched()}); "
                 "start it without accelerate launch or torchrun"
             )
         self.folder = folder

@@ -14,9 +14,12 @@ import torch
 from safetensors.torch import load_file
 
 from processes import kill_with_children
+from tltrain.cli import failures
 from tltrain.engine.optimizer import Optimizer
 from tltrain.engine.parallel import Processes
 from tltrain.engine.settings import OptimizerConfig
+from tltrain.errors import TltrainError, UsageError
+from tltrain.launcher import leave_to_the_first
 from tltrain.sft.batches import share_step
 
 _SETTINGS = {
@@ -89,7 +92,7 @@ def test_what_two_began_one_ends(alone: Path, generated: Path, tiny_model: Path,
 
 
 def test_other_stages_refuse_several_processes(generated: Path, tiny_model: Path, tmp_path: Path):
-    command = [sys.executable, "-m", "tltrain", "ppo", str(generated / "train.jsonl"), "--model", str(tiny_model)]
+    command = [sys.executable, "-m", "tltrain", "eval", str(generated / "train.jsonl"), "--model", str(tiny_model)]
     found = subprocess.run(
         [*command, "--out", str(tmp_path / "out")],
         env=os.environ | {"WORLD_SIZE": "2", "RANK": "0"},
@@ -98,8 +101,51 @@ def test_other_stages_refuse_several_processes(generated: Path, tiny_model: Path
         timeout=120,
     )
     assert found.returncode == 2
-    assert "ppo runs in one process" in found.stderr
+    assert "eval runs in one process" in found.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_what_ends_all_processes_is_said_once(tiny_model: Path, tmp_path: Path):
+    data = tmp_path / "data.jsonl"
+    data.write_text('{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}')
+    launch = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "tltrain", "ppo", str(data)]
+    found = subprocess.run(
+        [sys.executable, *launch, "--model", str(tiny_model), "--out", str(tmp_path / "out")],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert found.returncode == 1
+    assert [line for line in found.stderr.splitlines() if line.startswith(("Error:", "ppo: stopped"))] == [
+        "ppo: stopped",
+        f"Error: {data}: no prompt is left to train on: no row has a call; audit it with a more lenient policy, or use "
+        "other data",
+    ]
+
+
+def test_processes_leave_it_to_the_first_to_say_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    waits: list[float] = []
+    monkeypatch.setattr(failures.time, "sleep", waits.append)
+
+    def said(error: Exception) -> str:
+        failures.report_failure(error)
+        return capsys.readouterr().err
+
+    shared = leave_to_the_first(UsageError("no"))
+    assert said(shared) == "Error: no\n"
+    assert waits == []
+    monkeypatch.setenv("RANK", "1")
+    shared = leave_to_the_first(UsageError("no"))
+    wrapped = TltrainError("because of that")
+    wrapped.__cause__ = shared
+    assert said(shared) == said(wrapped) == ""
+    assert failures.report_failure(leave_to_the_first(ZeroDivisionError())) == failures.FAILED  # without traceback
+    assert waits == [3.0, 3.0, 3.0]  # else the launcher might end the first before it has spoken
+    assert said(UsageError("in this process only")) == "Error: in this process only\n"
 
 
 def test_shares_hold_every_sample_once_groups_whole_and_even():

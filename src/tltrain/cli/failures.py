@@ -3,15 +3,19 @@
 import errno
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tltrain.errors import TltrainError, UsageError
+from tltrain.launcher import is_left_to_the_first, launched_rank
 
 FAILED = 1
 WRONG_USAGE = 2
 INTERRUPTED = 130
+_HEAD_START_S = 3.0
+"""How much sooner than the others the first process may say what is wrong."""
 
 
 def say(message: str) -> None:
@@ -38,7 +42,14 @@ def resumable(out: Path) -> Iterator[None]:
 
 
 def report_failure(error: Exception) -> int | None:
-    """Say what went wrong; returns the exit code, or None for a bug of tltrain, which deserves its traceback."""
+    """Say what went wrong; returns the exit code, or None for a bug of tltrain, which deserves its traceback.
+
+    What all of several processes fail of, the first one says.
+    """
+    if launched_rank() > 0:
+        time.sleep(_HEAD_START_S)  # as a process ends, the launcher ends the others
+        if is_left_to_the_first(error):
+            return FAILED
     match error:
         case UsageError():
             message, code = str(error), WRONG_USAGE

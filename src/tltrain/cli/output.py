@@ -1,11 +1,12 @@
 """Printing results to stdout: JSON for programs, tables for people."""
 
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from tltrain.launcher import launched_rank
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -37,7 +38,7 @@ def print_config(config: "BaseModel", inputs: Mapping[str, object]) -> None:
 
 def print_result(result: Any, *, as_json: bool) -> None:
     """Print a stage's result, a dataclass; of several processes only the first does."""
-    if int(os.environ.get("RANK") or 0) > 0:
+    if launched_rank() > 0:
         return
     fields = asdict(result)
     if as_json:

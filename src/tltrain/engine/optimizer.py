@@ -12,6 +12,7 @@ from tltrain.engine.parallel import Processes
 from tltrain.engine.settings import OptimizerConfig
 from tltrain.engine.sharding import split_like, whole
 from tltrain.errors import TltrainError
+from tltrain.launcher import leave_to_the_first
 
 
 class NotFiniteError(TltrainError):
@@ -79,21 +80,20 @@ class Optimizer:
         Raises:
             NotFiniteError: the loss or the gradient is not finite; the weights are then as they were.
         """
-        total = 0.0
-        for loss in losses:
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
-        total = self._processes.sum(total)
-        if not self._is_sharded:  # FSDP adds up as it goes
+        if self._is_sharded:  # the passes are common work, and FSDP adds up as it goes
+            total = self._processes.sum(_run_backward(losses))
+        else:
+            total = sum(self._processes.from_each(lambda: _run_backward(losses)))
             self._processes.sum_gradients(self._parameters)
         found = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
         norm = (found.full_tensor() if isinstance(found, DTensor) else found).item()
         if not (math.isfinite(total) and math.isfinite(norm)):
             self._adam.zero_grad()
-            raise NotFiniteError(
+            error = NotFiniteError(
                 f"step {step}: the loss is {total} and the gradient norm {norm}; lower learning_rate "
                 f"(now {self.config.learning_rate}) or look at the step's rows; the last checkpoint is good"
             )
+            raise leave_to_the_first(error)
         rate = learning_rate_at(step, self.num_steps, self.config)
         for group in self._adam.param_groups:
             group["lr"] = rate
@@ -122,3 +122,12 @@ class Optimizer:
             for number, own in moments.items()
         }
         self._adam.load_state_dict(state | {"state": split})
+
+
+def _run_backward(losses: Iterable[Tensor]) -> float:
+    """Add up the gradients of some losses; their sum."""
+    total = 0.0
+    for loss in losses:
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.item()
+    return total

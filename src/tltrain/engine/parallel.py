@@ -5,6 +5,8 @@ take the same one; or a part of it, see `engine/sharding.py`. Where there is one
 """
 
 import os
+import pickle
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -12,7 +14,8 @@ import torch
 from torch import Tensor
 
 from tltrain.engine.device import pick_device, process_state
-from tltrain.errors import UsageError
+from tltrain.errors import TltrainError, UsageError
+from tltrain.launcher import leave_to_the_first
 
 _T = TypeVar("_T")
 _BUCKET = 1 << 24
@@ -43,12 +46,40 @@ class Processes(NamedTuple):
             try:
                 box[0] = work()
             except Exception as error:
-                box[1] = error
+                box[1] = _portable(error, self.rank)
         torch.distributed.broadcast_object_list(box, src=0)
         if box[1] is not None:
-            raise box[1]
+            raise leave_to_the_first(box[1])
         result: _T = box[0]
         return result
+
+    def from_each(self, work: Callable[[], _T]) -> list[_T]:
+        """Do something in every process; all results, by rank, for all of them. What one raised, all raise.
+
+        So a process that fails does not leave the others waiting for it.
+
+        Args:
+            work: has nothing in it that is done together; its result can be pickled.
+        """
+        if self.size == 1:
+            return [work()]
+        box: tuple[Any, Exception | None]
+        try:
+            box = (work(), None)
+        except Exception as error:
+            box = (None, _portable(error, self.rank))
+        boxes: list[Any] = [None] * self.size
+        torch.distributed.all_gather_object(boxes, box)
+        for _, failure in boxes:
+            if failure is not None:
+                raise leave_to_the_first(failure)
+        return [result for result, _ in boxes]
+
+    def in_each(self, work: Callable[[], _T]) -> _T:
+        """Do something in every process; each has its own result, and what one raised, all raise."""
+        own: list[_T] = []
+        self.from_each(lambda: own.append(work()))
+        return own[0]
 
     def sum(self, value: float) -> float:
         """The sum of a number over the processes."""
@@ -106,6 +137,17 @@ def find_processes() -> Processes:
         )
     state = process_state()
     return Processes(state.process_index, state.num_processes)
+
+
+def _portable(error: Exception, rank: int) -> Exception:
+    """An error that can be sent; a bug's says where it was raised."""
+    if rank > 0 and not isinstance(error, TltrainError):
+        error.add_note(f"In process {rank}:\n{''.join(traceback.format_exception(error))}")
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:  # a class whose __init__ wants more than the message
+        return RuntimeError("".join(traceback.format_exception(error)))
+    return error
 
 
 def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:

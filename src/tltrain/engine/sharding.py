@@ -6,9 +6,10 @@ the losses are normalised over the whole step. Every forward and backward pass i
 must therefore make equally many of them.
 """
 
+import copy
 import os
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from types import MethodType
 from typing import Any, Literal, TypeVar
 
@@ -39,6 +40,46 @@ def resolve_sharding(sharding: Sharding, processes: Processes) -> Literal["none"
     return "fsdp" if is_wanted and processes.size > 1 else "none"
 
 
+class WholeCopy:
+    """A plain copy of a model that is split, with weights only while it is in use.
+
+    With it each process makes passes of its own, such as those of sampling, of which no two processes need equally
+    many. It takes the memory of all weights while it is in use, and of none otherwise.
+
+    Args:
+        model: not split yet; adapters are there.
+    """
+
+    def __init__(self, model: Any):
+        self._copy = copy.deepcopy(model).requires_grad_(False)
+        self._drop_weights()
+        self._copy.to(pick_device()).eval()
+
+    @contextmanager
+    def filled(self, model: Any) -> Iterator[Any]:
+        """The copy with the weights that the split model has now; called by all processes."""
+        with torch.inference_mode(False), torch.no_grad():
+            for own, part in zip(self._copy.parameters(), model.parameters(), strict=True):
+                own.data = part.full_tensor() if isinstance(part, DTensor) else part.detach()
+        try:
+            yield self._copy
+        finally:
+            self._drop_weights()
+
+    def _drop_weights(self) -> None:
+        for own in self._copy.parameters():
+            own.data = own.data.new_empty(0)
+
+
+def shard_layer(layer: Any, processes: Processes) -> None:
+    """Split a layer that stands beside a split model, so that one optimizer takes both; it runs through `run_whole`."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    fully_shard(layer, mesh=init_device_mesh(pick_device().type, (processes.size,)))
+    _sum_and_run_whole(layer)
+
+
 def shard(model: Any, processes: Processes) -> Any:
     """Split a model among the processes, in place, on the devices they compute on.
 
@@ -54,7 +95,7 @@ def shard(model: Any, processes: Processes) -> Any:
         ModelError: the model has no list of blocks, or weights in 4 bits.
     """
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+    from torch.distributed.fsdp import FSDPModule, fully_shard
 
     found = find_blocks(model)
     if found is None:
@@ -69,12 +110,7 @@ def shard(model: Any, processes: Processes) -> Any:
     for block in found[1]:
         fully_shard(block, mesh=mesh, reshard_after_forward=reshard)
     fully_shard(model, mesh=mesh)
-    for module in _fsdp_modules(model):
-        # a plain sum: by default FSDP divides by the number of processes, by a reduction that gloo lacks
-        module.set_force_sum_reduction_for_comms(True)
-        module.set_gradient_divide_factor(1.0)
-    model.run_whole = MethodType(_run, model)
-    register_fsdp_forward_method(model, "run_whole")
+    _sum_and_run_whole(model)
     return model
 
 
@@ -140,6 +176,17 @@ def gather_model(model: Any, processes: Processes) -> None:
                 setattr(module, name, done[parameter])
 
 
+def _sum_and_run_whole(model: Any) -> None:
+    from torch.distributed.fsdp import register_fsdp_forward_method
+
+    for module in _fsdp_modules(model):
+        # a plain sum: by default FSDP divides by the number of processes, by a reduction that gloo lacks
+        module.set_force_sum_reduction_for_comms(True)
+        module.set_gradient_divide_factor(1.0)
+    model.run_whole = MethodType(_run, model)
+    register_fsdp_forward_method(model, "run_whole")
+
+
 def _fsdp_modules(model: Any) -> list[Any]:
     from torch.distributed.fsdp import FSDPModule
 
@@ -161,7 +208,7 @@ def _check_launcher() -> None:
     if _flag("FSDP_ACTIVATION_CHECKPOINTING"):
         raise UsageError(
             "accelerate was told to checkpoint activations; set fsdp_activation_checkpointing: false in its config "
-            "file, and pass --set activation_checkpointing=true"
+            "file; sft does it with --set activation_checkpointing=true"
         )
 
 

@@ -4,8 +4,8 @@ Axes: N = target token, sequence after sequence; H = hidden feature.
 """
 
 import copy
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -14,7 +14,9 @@ from torch import Tensor
 from tltrain.engine.head import TokenScores
 from tltrain.engine.logprobs import TargetOutput, TargetSequence, target_scores, target_states
 from tltrain.engine.model import add_lora
+from tltrain.engine.parallel import Processes
 from tltrain.engine.precision import autocast
+from tltrain.engine.sharding import WholeCopy, shard
 from tltrain.rl.config import PpoConfig
 
 
@@ -28,15 +30,30 @@ class Actor:
         config: whether there are adapters, the temperature of all log-probs, how to compute.
         sft_model: becomes the policy; is changed.
         device: where to compute.
+        split_among: processes that each hold a part of both; None: this one holds all.
     """
 
-    def __init__(self, config: PpoConfig, sft_model: Any, device: torch.device):
+    def __init__(
+        self, config: PpoConfig, sft_model: Any, device: torch.device, *, split_among: Processes | None = None
+    ):
         self._config = config
-        self._device = device
+        self.device = device
+        self.is_sharded = split_among is not None
         self._frozen: Any = None
         if config.lora is None:
-            self._frozen = copy.deepcopy(sft_model).requires_grad_(False).to(device).eval()
-        self.model = (add_lora(sft_model, config.lora) if config.lora else sft_model).to(device).eval()
+            self._frozen = _place(copy.deepcopy(sft_model).requires_grad_(False), device, split_among)
+        model = add_lora(sft_model, config.lora) if config.lora else sft_model
+        self._whole = WholeCopy(model) if self.is_sharded else None
+        self.model = _place(model, device, split_among)
+
+    @contextmanager
+    def sampling_model(self) -> Iterator[Any]:
+        """The policy, whole in each process, which makes as many passes as it needs; entered by all processes."""
+        if self._whole is None:
+            yield self.model
+        else:
+            with self._whole.filled(self.model) as model:
+                yield model
 
     def scores(self, sequences: Sequence[TargetSequence]) -> TargetOutput:
         """Log-probs, entropies and hidden states of the targets under the policy, with gradient."""
@@ -58,10 +75,14 @@ class Actor:
 
     def autocast(self) -> AbstractContextManager[object]:
         """Context in which the policy computes, sampling included: the same number format everywhere."""
-        return autocast(self._config.precision, self._device.type)
+        return autocast(self._config.precision, self.device.type)
 
     def _scores(self, model: Any, sequences: Sequence[TargetSequence]) -> TargetOutput:
         with self.autocast():
             return target_scores(
                 model, sequences, temperature=self._config.temperature, share_prefix=self._config.share_prefixes
             )
+
+
+def _place(model: Any, device: torch.device, split_among: Processes | None) -> Any:
+    return (shard(model, split_among) if split_among else model.to(device)).eval()

@@ -5,10 +5,16 @@ import random
 from collections.abc import Sequence
 
 from tltrain.engine.logprobs import TargetSequence
+from tltrain.engine.parallel import Processes
 from tltrain.engine.prefix_tree import plan_micro_batches
+from tltrain.engine.tree_attention import can_run_trees
+from tltrain.rl.actor import Actor
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.prompts import Prompt
-from tltrain.sft.batches import Step, plan_epoch
+from tltrain.sft.batches import Step, plan_epoch, share_step
+
+NOTHING = TargetSequence([0, 0], [1])
+"""What runs through a model for the sake of the processes that share it."""
 
 
 def plan_steps(prompts: Sequence[Prompt], config: PpoConfig) -> list[Step]:
@@ -73,10 +79,38 @@ def count_updates(step: Step, config: PpoConfig) -> int:
     return config.num_updates * math.ceil(num_rollouts / config.minibatch_size)
 
 
-def plan_parts(sequences: Sequence[TargetSequence], config: PpoConfig) -> list[tuple[int, ...]]:
-    """Numbers of the sequences that run through a model together."""
+def plan_parts(
+    sequences: Sequence[TargetSequence], config: PpoConfig, actor: Actor, processes: Processes
+) -> list[tuple[int, ...]]:
+    """Numbers of the sequences that run through the models together.
+
+    Processes that share the models make equally many passes: those that have fewer make the last ones with `NOTHING`,
+    which stand here as empty parts.
+    """
     ids = [sequence.ids for sequence in sequences]
-    return plan_micro_batches(ids, config.micro_batch_tokens, share=config.share_prefixes)
+    # a model without trees makes a pass for each sequence
+    is_one_by_one = actor.is_sharded and not can_run_trees(actor.model)
+    parts = plan_micro_batches(ids, 1 if is_one_by_one else config.micro_batch_tokens, share=config.share_prefixes)
+    if actor.is_sharded:
+        parts = [*parts, *[()] * (processes.max(len(parts)) - len(parts))]
+    return parts
+
+
+def share_rows(groups: Sequence[int], sizes: Sequence[int], processes: Processes) -> list[int]:
+    """Numbers of the rows that this process computes: whole groups, about evenly by size, where there are enough.
+
+    Args:
+        groups: of each row; equal for those that begin alike.
+        sizes: tokens of each row.
+        processes: which this one is.
+
+    Returns:
+        In order; may be empty.
+    """
+    members: dict[int, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    return sorted(share_step(tuple(map(tuple, members.values())), sizes, processes.size)[processes.rank])
 
 
 def split(indices: Sequence[int], size: int) -> list[list[int]]:

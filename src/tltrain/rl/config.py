@@ -1,11 +1,11 @@
 """Settings of `ppo`."""
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tltrain.audit.policy import Block
-from tltrain.engine.settings import LoraConfig, OptimizerConfig, Precision
+from tltrain.engine.settings import LoraConfig, OptimizerConfig, Precision, Sharding
 from tltrain.rewards.compare import CompareConfig
 from tltrain.rewards.rules import RewardTable
 
@@ -56,6 +56,9 @@ class PpoConfig(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"sharding"})
+    """Fields that change time and memory alone: a run can be resumed with others."""
 
     # what to learn from
     block: Block = "paper"
@@ -158,6 +161,9 @@ class PpoConfig(BaseModel):
     critic_lora: LoraConfig | None = None
     """Adapters of a separate critic; None trains all its weights, as the paper."""
     precision: Precision = "auto"
+    sharding: Sharding = "auto"
+    """How several processes hold actor, reference and a separate critic. While they sample, each holds the actor
+    whole."""
     share_prefixes: bool = True
     """Compute what the sequences of a micro-batch have in common once; the gradient is the same."""
 

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from tltrain.engine.logprobs import TargetSequence, target_states
 from tltrain.engine.model import add_lora
+from tltrain.engine.parallel import Processes
 from tltrain.engine.precision import autocast
+from tltrain.engine.sharding import run_whole, shard, shard_layer
 from tltrain.rl.config import PpoConfig
 
 
@@ -27,9 +29,12 @@ class Critic(torch.nn.Module):
         config: which kind, with which adapters, how to compute.
         sft_model: copied where the kind has a model of its own; must not have adapters yet.
         device: where to compute.
+        split_among: processes that each hold a part of a model of its own; None: this one holds all.
     """
 
-    def __init__(self, config: PpoConfig, sft_model: Any, device: torch.device):
+    def __init__(
+        self, config: PpoConfig, sft_model: Any, device: torch.device, *, split_among: Processes | None = None
+    ):
         super().__init__()
         self._config = config
         self._device = device
@@ -37,7 +42,12 @@ class Critic(torch.nn.Module):
         self.head = torch.nn.Linear(sft_model.config.get_text_config().hidden_size, 1)
         torch.nn.init.zeros_(self.head.weight)
         torch.nn.init.zeros_(self.head.bias)
-        self.to(device).eval()
+        if split_among and self.model is not None:
+            shard(self.model, split_among)
+            shard_layer(self.head, split_among)
+        else:
+            self.to(device)
+        self.eval()
 
     @property
     def reads_actor(self) -> bool:
@@ -58,8 +68,8 @@ class Critic(torch.nn.Module):
         else:
             with autocast(self._config.precision, self._device.type):
                 states = target_states(self.model, sequences, share_prefix=self._config.share_prefixes)
-        values: Tensor = self.head(states.float()).squeeze(-1)
-        return values
+        values: Tensor = run_whole(self.head, lambda: self.head.forward(states.float()))
+        return values.squeeze(-1)
 
 
 def _make_model(config: PpoConfig, sft_model: Any) -> Any:

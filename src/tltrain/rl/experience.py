@@ -5,11 +5,14 @@ Axes: B = rollout, T = completion token.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tltrain.engine.logprobs import TargetSequence
+from tltrain.engine.parallel import Processes
 from tltrain.rl.actor import Actor
 from tltrain.rl.advantages import (
     gae,
@@ -21,7 +24,7 @@ from tltrain.rl.advantages import (
     whiten,
     without_spread,
 )
-from tltrain.rl.batches import plan_parts
+from tltrain.rl.batches import NOTHING, plan_parts, share_rows
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.critic import Critic
 from tltrain.rl.kl import KlEstimator, compute_kl
@@ -34,6 +37,8 @@ class Experience:
     """A rollout batch, without gradient. All tensors are (B, T), float32 but for the mask."""
 
     sequences: tuple[TargetSequence, ...]
+    groups: tuple[int, ...]
+    """Equal for rollouts that were drawn together."""
     loss_mask: Tensor
     """bool; True on sampled tokens, with which every row starts."""
     old_logprobs: Tensor
@@ -52,15 +57,32 @@ class Experience:
     def select(self, rows: Sequence[int]) -> "Experience":
         """The rollouts of these numbers."""
         index = torch.tensor(rows, device=self.loss_mask.device)
-        tensors = {field.name: getattr(self, field.name)[index] for field in fields(self) if field.name != "sequences"}
-        return Experience(sequences=tuple(self.sequences[row] for row in rows), **tensors)
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        chosen: dict[str, Any] = {
+            name: value[index] if isinstance(value, Tensor) else tuple(value[row] for row in rows)
+            for name, value in named.items()
+        }
+        return Experience(**chosen)
+
+    def share(self, processes: Processes) -> list[int]:
+        """Numbers of the rollouts that are this process's to run through models."""
+        return share_rows(self.groups, [len(sequence.ids) for sequence in self.sequences], processes)
 
 
 @torch.no_grad()
 def gain_experience(
-    actor: Actor, critic: Critic, rollouts: Sequence[Rollout], config: PpoConfig, *, kl_coef: float | None = None
+    actor: Actor,
+    critic: Critic,
+    rollouts: Sequence[Rollout],
+    config: PpoConfig,
+    *,
+    kl_coef: float | None = None,
+    processes: Processes = Processes(),  # noqa: B008 - immutable
 ) -> Experience:
     """Run reference and critic over a rollout batch, and work out rewards and advantages (method.md section 3).
+
+    Processes share the forward passes; what these give goes to all of them, so that advantages, and the mean and spread
+    that these are whitened by, are those of the whole batch in each.
 
     Old log-probs are the sampler's, so there are at most two forward passes: the reference's, and where advantages
     need it the critic's or, where that reads the actor's states, the actor's.
@@ -71,23 +93,26 @@ def gain_experience(
         rollouts: at least one.
         config: settings.
         kl_coef: what a nat of divergence costs now; by default the config's.
+        processes: all of them call this with the same rollouts.
     """
     sequences = tuple(rollout.sequence for rollout in rollouts)
-    ref_logprobs: dict[int, Tensor] = {}
-    values: dict[int, Tensor] = {}
-    for rows in plan_parts(sequences, config):
-        part = [sequences[row] for row in rows]
-        lengths = [len(sequence.positions) for sequence in part]
-        ref_logprobs |= zip(rows, _cut(actor.reference_scores(part).logprobs, lengths), strict=True)
-        if config.advantage == "gae":
-            part_values = critic.values(part, actor.states(part) if critic.reads_actor else None)
-            values |= zip(rows, _cut(part_values, lengths), strict=True)
-    device = ref_logprobs[0].device
+    groups = tuple(rollout.group for rollout in rollouts)
+    own = share_rows(groups, [len(sequence.ids) for sequence in sequences], processes)
+    planned = plan_parts([sequences[row] for row in own], config, actor, processes)
+    parts = [[own[place] for place in part] for part in planned]
+    if actor.is_sharded:  # the passes are work in common
+        mine = _look_back(actor, critic, sequences, parts, config)
+        found = processes.from_each(lambda: mine)
+    else:
+        found = processes.from_each(lambda: _look_back(actor, critic, sequences, parts, config))
+    ref_logprobs = {row: numbers for part, _ in found for row, numbers in part.items()}
+    values = {row: numbers for _, part in found for row, numbers in part.items()}
+    device = actor.device
     loss_mask_BT = mask_of_lengths([len(rollout.completion.ids) for rollout in rollouts], device)
     sampled = torch.tensor([logprob for rollout in rollouts for logprob in rollout.completion.logprobs], device=device)
     old_logprobs_BT = pad_rows(sampled, loss_mask_BT)
-    ref_logprobs_BT = pad_rows(_in_order(ref_logprobs), loss_mask_BT)
-    values_BT = pad_rows(_in_order(values), loss_mask_BT) if values else torch.zeros_like(ref_logprobs_BT)
+    ref_logprobs_BT = pad_rows(_in_order(ref_logprobs, device), loss_mask_BT)
+    values_BT = pad_rows(_in_order(values, device), loss_mask_BT) if values else torch.zeros_like(ref_logprobs_BT)
     kl_BT = compute_kl(old_logprobs_BT, ref_logprobs_BT, loss_mask_BT, estimator=KlEstimator(config.kl_estimator))
     rewards_BT = token_rewards(
         torch.tensor([_worth(rollout, config) for rollout in rollouts], device=device),
@@ -101,6 +126,7 @@ def gain_experience(
     )
     return Experience(
         sequences=sequences,
+        groups=groups,
         loss_mask=loss_mask_BT,
         old_logprobs=old_logprobs_BT,
         ref_logprobs=ref_logprobs_BT,
@@ -147,12 +173,28 @@ def _advantages(
             return rewards_to_go(rewards_BT, loss_mask_BT, gamma=config.gamma), found.returns
 
 
-def _cut(flat: Tensor, lengths: Sequence[int]) -> Sequence[Tensor]:
+def _look_back(
+    actor: Actor, critic: Critic, sequences: Sequence[TargetSequence], parts: Sequence[Sequence[int]], config: PpoConfig
+) -> tuple[dict[int, list[float]], dict[int, list[float]]]:
+    """Of the rollouts of these numbers: the reference's log-probs, and values where advantages need them."""
+    ref_logprobs: dict[int, list[float]] = {}
+    values: dict[int, list[float]] = {}
+    for rows in parts:
+        part = [sequences[row] for row in rows] or [NOTHING]
+        lengths = [len(sequence.positions) for sequence in part]
+        ref_logprobs |= zip(rows, _cut(actor.reference_scores(part).logprobs, lengths), strict=False)
+        if config.advantage == "gae":
+            part_values = critic.values(part, actor.states(part) if critic.reads_actor else None)
+            values |= zip(rows, _cut(part_values, lengths), strict=False)
+    return ref_logprobs, values
+
+
+def _cut(flat: Tensor, lengths: Sequence[int]) -> list[list[float]]:
     """The numbers of each sequence of a part."""
-    pieces: Sequence[Tensor] = torch.split(flat, list(lengths))  # type: ignore[no-untyped-call]
-    return pieces
+    numbers = flat.tolist()
+    return [numbers[end - length : end] for end, length in zip(accumulate(lengths), lengths, strict=True)]
 
 
-def _in_order(rows: Mapping[int, Tensor]) -> Tensor:
+def _in_order(rows: Mapping[int, Sequence[float]], device: torch.device) -> Tensor:
     """Numbers of each rollout, one after the other in the order of rollouts."""
-    return torch.cat([rows[row] for row in range(len(rows))])
+    return torch.tensor([number for row in range(len(rows)) for number in rows[row]], device=device)

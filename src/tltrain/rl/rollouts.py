@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 from tltrain.engine.logprobs import TargetSequence
 from tltrain.engine.model import adapters_merged
+from tltrain.engine.parallel import Processes
 from tltrain.render.turns import turn_end_ids
 from tltrain.rl.actor import Actor
+from tltrain.rl.batches import share_rows
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.prompts import Prompt
-from tltrain.rl.scoring import Score, Scorer
+from tltrain.rl.scoring import Score, Scorer, Unscored
 from tltrain.rollout.sampler import Completion, SamplingConfig, sample
 
 
@@ -46,9 +48,16 @@ class Drawn(NamedTuple):
 
 
 def draw_rollouts(
-    actor: Actor, tokenizer: Any, groups: Sequence[Sequence[Prompt]], *, scorer: Scorer, config: PpoConfig, step: int
+    actor: Actor,
+    tokenizer: Any,
+    groups: Sequence[Sequence[Prompt]],
+    *,
+    scorer: Scorer,
+    config: PpoConfig,
+    step: int,
+    processes: Processes = Processes(),  # noqa: B008 - immutable
 ) -> Drawn:
-    """Sample and judge `samples_per_prompt` completions of each prompt.
+    """Sample and judge `samples_per_prompt` completions of each prompt; processes share them, and all have them then.
 
     What is drawn depends on the weights, the seed, the step and the prompt, not on the other prompts.
     """
@@ -58,19 +67,21 @@ def draw_rollouts(
         for prompt in group
         for sample_number in range(config.samples_per_prompt)
     ]
-    completions = _complete(
+    prompts = [prompt for _, prompt, _ in planned]
+    seeds = [_seed(config.seed, step, prompt, sample_number) for _, prompt, sample_number in planned]
+    answers = _answer(
         actor,
         tokenizer,
-        [prompt for _, prompt, _ in planned],
+        prompts,
+        groups=[number for number, _, _ in planned],
         scorer=scorer,
         config=config,
         temperature=config.temperature,
-        seeds=[_seed(config.seed, step, prompt, sample_number) for _, prompt, sample_number in planned],
+        seeds=seeds,
+        processes=processes,
     )
     drawn = Drawn([], [])
-    for (number, prompt, _), completion in zip(planned, completions, strict=True):
-        text = completion_text(tokenizer, completion)
-        score = scorer.score(prompt, text)
+    for (number, prompt, _), (completion, text, score) in zip(planned, answers, strict=True):
         if isinstance(score, Score):
             drawn.rollouts.append(Rollout(prompt=prompt, group=number, completion=completion, text=text, score=score))
         else:
@@ -79,20 +90,31 @@ def draw_rollouts(
 
 
 def measure_heldout(
-    actor: Actor, tokenizer: Any, prompts: Sequence[Prompt], *, scorer: Scorer, config: PpoConfig
+    actor: Actor,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    *,
+    scorer: Scorer,
+    config: PpoConfig,
+    processes: Processes = Processes(),  # noqa: B008 - immutable
 ) -> dict[str, float | None]:
-    """Answer prompts greedily.
+    """Answer prompts greedily; processes share them.
 
     Returns:
         `reward`: mean; `ts`, `pi`, `cf`: shares of answers with the right tool, the right parameters too, the right
         values too (method.md section 4). None where there is no answer that could be judged.
     """
-    completions = _complete(actor, tokenizer, prompts, scorer=scorer, config=config, temperature=0.0)
-    judged = [
-        scorer.score(prompt, completion_text(tokenizer, completion))
-        for prompt, completion in zip(prompts, completions, strict=True)
-    ]
-    scores = [score for score in judged if isinstance(score, Score)]
+    answers = _answer(
+        actor,
+        tokenizer,
+        prompts,
+        groups=[prompt.toolset for prompt in prompts],
+        scorer=scorer,
+        config=config,
+        temperature=0.0,
+        processes=processes,
+    )
+    scores = [answer.score for answer in answers if isinstance(answer.score, Score)]
     return {
         "reward": _mean([score.value for score in scores]),
         "ts": _mean([score.diagnosis.tool_selected for score in scores]),
@@ -108,29 +130,53 @@ def completion_text(tokenizer: Any, completion: Completion) -> str:
     return text
 
 
-def _complete(
+class _Answer(NamedTuple):
+    """A completion of a prompt, judged."""
+
+    completion: Completion
+    text: str
+    score: Score | Unscored
+
+
+def _answer(
     actor: Actor,
     tokenizer: Any,
     prompts: Sequence[Prompt],
     *,
+    groups: Sequence[int],
     scorer: Scorer,
     config: PpoConfig,
     temperature: float,
     seeds: Sequence[int] | None = None,
-) -> list[Completion]:
+    processes: Processes,
+) -> list[_Answer]:
+    """Complete and judge prompts, each in one of the processes; all have the answers, in the order of the prompts."""
+    own = share_rows(groups, [len(prompt.ids) for prompt in prompts], processes)
     sampling = SamplingConfig(
         max_new_tokens=config.max_new_tokens, temperature=temperature, batch_size=config.rollout_batch_size
     )
-    with actor.autocast(), adapters_merged(actor.model):
-        return sample(
-            actor.model,
-            tokenizer,
-            [prompt.ids for prompt in prompts],
-            sampling,
-            seeds=seeds,
-            end_ids=turn_end_ids(tokenizer),
-            is_complete=scorer.syntax.looks_complete,
-        )
+
+    def answer_own(model: Any) -> dict[int, _Answer]:
+        with actor.autocast(), adapters_merged(model):
+            completions = sample(
+                model,
+                tokenizer,
+                [prompts[row].ids for row in own],
+                sampling,
+                seeds=[seeds[row] for row in own] if seeds else None,
+                end_ids=turn_end_ids(tokenizer),
+                is_complete=scorer.syntax.looks_complete,
+            )
+        texts = [completion_text(tokenizer, completion) for completion in completions]
+        return {
+            row: _Answer(completion, text, scorer.score(prompts[row], text))
+            for row, completion, text in zip(own, completions, texts, strict=True)
+        }
+
+    with actor.sampling_model() as model:
+        found = processes.from_each(lambda: answer_own(model))
+    answers = {row: answer for part in found for row, answer in part.items()}
+    return [answers[row] for row in range(len(prompts))]
 
 
 def _seed(seed: int, step: int, prompt: Prompt, sample_number: int) -> int:

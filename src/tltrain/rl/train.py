@@ -4,24 +4,24 @@ import random
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from tltrain.audit.run import audit_trajectories, blocked_calls, read_verdicts
 from tltrain.engine.checkpoint import load_checkpoint, save_checkpoint, seed_step
 from tltrain.engine.device import pick_device
 from tltrain.engine.metrics import MetricsLog
 from tltrain.engine.model import LoadedModel, load_model, merge_lora, save_model
+from tltrain.engine.parallel import Processes, find_processes
 from tltrain.engine.settings import TrackerName
+from tltrain.engine.sharding import gather_model, resolve_sharding
 from tltrain.engine.tracking import Tracker, check_tracker
 from tltrain.errors import DataError, TltrainError
-from tltrain.files import JsonLinesWriter, read_json_lines
-from tltrain.formats.read import read_trajectories
+from tltrain.files import read_json_lines
+from tltrain.launcher import leave_to_the_first
 from tltrain.render.template import ensure_tool_template
-from tltrain.rewards.compare import check_parameters
-from tltrain.rewards.judge import RewardRules
 from tltrain.rl.actor import Actor
 from tltrain.rl.batches import count_updates, plan_minibatches, plan_steps
 from tltrain.rl.best import BestWeights
@@ -30,8 +30,8 @@ from tltrain.rl.critic import Critic
 from tltrain.rl.experience import gain_experience, rows_to_learn
 from tltrain.rl.health import find_warnings
 from tltrain.rl.kl import AdaptiveKl
-from tltrain.rl.prompts import Prompt, PromptSet, make_prompts, split_heldout
-from tltrain.rl.reward_audit import check_gold
+from tltrain.rl.prepare import find_prompts
+from tltrain.rl.prompts import Prompt, split_heldout
 from tltrain.rl.rollouts import Rollout, draw_rollouts, measure_heldout
 from tltrain.rl.scoring import RewardFunction, Scorer, function_name
 from tltrain.rl.step_record import describe_rollouts, describe_times
@@ -66,6 +66,10 @@ class PpoResult:
     """The same after the last step."""
     warnings: Mapping[str, str]
     """What went wrong while the reward looked fine, see `find_warnings`; with the step at which it was first seen."""
+    num_processes: int = 1
+    """How many ended the run."""
+    sharding: Literal["none", "fsdp"] = "none"
+    """How they held the models."""
 
 
 def ppo(
@@ -81,6 +85,10 @@ def ppo(
     progress: Progress | None = None,
 ) -> PpoResult:
     """Optimise a fine-tuned model for the reward of its calls (IRM), by PPO.
+
+    Several processes (`accelerate launch`, `torchrun`) share the prompts and the minibatches of each step, and the
+    models too where `config.sharding` says so. Their number changes nothing but time and memory, and a run goes on with
+    another number of them.
 
     Writes into `out`: model/ (weights, adapters merged, and tokenizer), metrics.jsonl (a row a step), rollouts.jsonl
     (some rollouts of each step), quarantine.jsonl (what was set aside, with reasons), checkpoints/ while it runs. A
@@ -106,7 +114,8 @@ def ppo(
         TltrainError: a loss or gradient ceased to be finite, or the reward function judges nothing; the last
             checkpoint is good.
     """
-    check_tracker(tracker)
+    processes = find_processes()
+    processes.from_main(lambda: check_tracker(tracker))
     inputs = {
         "data": data,
         "model": Path(model),
@@ -114,92 +123,51 @@ def ppo(
         # no file, but another function is another input, too
         "reward": None if reward is None else Path(function_name(reward)),
     }
-    stage = Stage(out, name="ppo", config=config, inputs=inputs, reuse=reuse)
+    stage = processes.from_main(
+        lambda: Stage(out, name="ppo", config=config, inputs=inputs, reuse=reuse, is_shared=True)
+    )
     if stage.is_done:
         return _result(out, stage.result)
-    loaded = load_model(model)
+    loaded = processes.in_each(lambda: load_model(model))
     syntax = get_syntax(ensure_tool_template(loaded.tokenizer))
     scorer = Scorer(syntax, config.reward, reward, config.compare)
-    found, num_bad_rows = _prepare(config, loaded, scorer, data=data, verdicts=verdicts, out=out)
+    found, num_bad_rows = processes.from_main(
+        lambda: find_prompts(config, loaded, scorer, data=data, verdicts=verdicts, out=out)
+    )
     train, heldout = split_heldout(found.prompts, config.heldout_share, config.seed)
     if config.keep == "best" and not heldout:
-        raise DataError(f"{data}: has prompts of one trajectory only, and keep='best' holds some out; use keep='last'")
-    trainer = _Trainer(config, loaded, scorer, train=train, heldout=heldout, out=out)
+        error = DataError(
+            f"{data}: has prompts of one trajectory only, and keep='best' holds some out; use keep='last'"
+        )
+        raise leave_to_the_first(error)
+    trainer = _Trainer(config, loaded, scorer, processes, train=train, heldout=heldout, out=out)
     measured = trainer.run(tracker, progress)
-    shutil.rmtree(out / "model", ignore_errors=True)  # of a start that was killed right after it saved
-    save_model(merge_lora(trainer.actor.model), loaded.tokenizer, out / "model")
-    stage.finish(
-        {
-            "num_prompts": len(train),
-            "num_heldout": len(heldout),
-            "num_set_aside": num_bad_rows + len(found.set_aside),
-            "left_out": dict(found.left_out),
-            "num_steps": measured.num_steps,
-            "warnings": measured.warnings,
-            "heldout_before": measured.before,
-            "heldout": measured.after,
-        }
-    )
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    return _result(out, stage.result)
+    result: dict[str, Any] = {
+        "num_prompts": len(train),
+        "num_heldout": len(heldout),
+        "num_set_aside": num_bad_rows + len(found.set_aside),
+        "left_out": dict(found.left_out),
+        "num_steps": measured.num_steps,
+        "warnings": measured.warnings,
+        "heldout_before": measured.before,
+        "heldout": measured.after,
+        "num_processes": processes.size,
+        "sharding": trainer.sharding,
+    }
+    gather_model(trainer.actor.model, processes)
+
+    def finish() -> dict[str, Any]:
+        shutil.rmtree(out / "model", ignore_errors=True)  # of a start that was killed right after it saved
+        save_model(merge_lora(trainer.actor.model), loaded.tokenizer, out / "model")
+        stage.finish(result)
+        shutil.rmtree(out / "checkpoints", ignore_errors=True)
+        return stage.result
+
+    return _result(out, processes.from_main(finish))
 
 
 def _result(out: Path, saved: Mapping[str, Any]) -> PpoResult:
     return PpoResult(model=out / "model", **saved)
-
-
-def _prepare(
-    config: PpoConfig, loaded: LoadedModel, scorer: Scorer, *, data: Path, verdicts: Path | None, out: Path
-) -> tuple[PromptSet, int]:
-    """Read, block and make prompts; what cannot be used goes to the quarantine file."""
-    quarantine = out / "quarantine.jsonl"
-    read = read_trajectories(data, quarantine=quarantine)
-    check_parameters(config.compare, (tool for trajectory in read.trajectories for tool in trajectory.tools))
-    judged = read_verdicts(verdicts) if verdicts else audit_trajectories(read.trajectories)
-    found = make_prompts(
-        read.trajectories,
-        loaded.tokenizer,
-        scorer.syntax,
-        blocked=blocked_calls(judged, policy=config.block),
-        max_length=_longest_prompt(config, loaded.model),
-        max_prompts=config.max_prompts,
-        seed=config.seed,
-    )
-    found = _check_rewards(config, found, scorer)
-    if found.set_aside:
-        with JsonLinesWriter(quarantine) as writer:
-            for identity, reason in found.set_aside.items():
-                writer.write({"file": str(data), "id": identity, "reason": reason})
-    if not found.prompts:
-        counts = [f"{number} calls are left out ({why})" for why, number in found.left_out.items()]
-        counts += [f"{len(found.set_aside)} prompts are set aside (see {quarantine})"] if found.set_aside else []
-        raise DataError(
-            f"{data}: no prompt is left to train on: {'; '.join(counts) or 'no row has a call'}; "
-            "audit it with a more lenient policy, or use other data"
-        )
-    return found, read.num_bad
-
-
-def _check_rewards(config: PpoConfig, found: PromptSet, scorer: Scorer) -> PromptSet:
-    """Refuse to start, or set prompts aside, where right calls cannot earn the most.
-
-    What a function of one's own gives is not checked.
-    """
-    if scorer.function is not None:
-        return found
-    rules = RewardRules(reward=config.reward, compare=config.compare)
-    bad = check_gold(found.prompts, scorer.syntax, rules, refuse=config.bad_gold == "refuse")
-    return replace(
-        found,
-        prompts=tuple(prompt for prompt in found.prompts if prompt.id not in bad),
-        set_aside={**found.set_aside, **bad},
-    )
-
-
-def _longest_prompt(config: PpoConfig, model: Any) -> int:
-    """Tokens of a prompt that leave room for a completion in the model's context."""
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return min(config.max_prompt_length, context - config.max_new_tokens) if context else config.max_prompt_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +182,13 @@ class _Measured:
     """Name -> at which step, and why."""
 
 
+class _Logs(NamedTuple):
+    """The files that grow step by step."""
+
+    metrics: MetricsLog
+    rollouts: MetricsLog
+
+
 class _Trainer:
     """The models, and the loop over steps."""
 
@@ -222,6 +197,7 @@ class _Trainer:
         config: PpoConfig,
         loaded: LoadedModel,
         scorer: Scorer,
+        processes: Processes,
         *,
         train: Sequence[Prompt],
         heldout: Sequence[Prompt],
@@ -230,6 +206,7 @@ class _Trainer:
         self._config = config
         self._tokenizer = loaded.tokenizer
         self._scorer = scorer
+        self._processes = processes
         self._train, self._heldout = train, heldout
         self._out = out
         self._steps = plan_steps(train, config)
@@ -238,10 +215,14 @@ class _Trainer:
         """Number of the first optimizer step of each step."""
         device = pick_device()
         seed_step(config.seed, "initial weights", 0)
-        self._critic = Critic(config, loaded.model, device)
-        self.actor = Actor(config, loaded.model, device)
+        self.sharding = resolve_sharding(config.sharding, processes)
+        split_among = processes if self.sharding == "fsdp" else None
+        self._critic = Critic(config, loaded.model, device, split_among=split_among)
+        self.actor = Actor(config, loaded.model, device, split_among=split_among)
         self._kl = AdaptiveKl(config.kl_coef, target=config.kl_target, horizon=config.kl_horizon)
-        self._updater = Updater(config, self.actor, self._critic, num_steps=self._first_updates[-1])
+        self._updater = Updater(
+            config, self.actor, self._critic, num_steps=self._first_updates[-1], processes=processes
+        )
         self._best = BestWeights(self.actor.model) if config.keep == "best" else None
 
     @property
@@ -255,13 +236,13 @@ class _Trainer:
         modules |= {"best": self._best} if self._best is not None else {}
         optimizers = {"actor": self._updater.actor_optimizer, "critic": self._updater.critic_optimizer}
         checkpoints = self._out / "checkpoints"
-        first = load_checkpoint(checkpoints, modules, optimizers)
+        processes = self._processes
+        first = processes.in_each(lambda: load_checkpoint(checkpoints, modules, optimizers))
         before = self._measure() if self._heldout and first == 0 else {}
-        with (
-            self._open_log(tracker, first) as metrics,
-            MetricsLog(self._out / "rollouts.jsonl", resumed_step=first) as shown,
-        ):
-            rows = self._read_rows()
+        with ExitStack() as opened:
+            logs = self._open_logs(tracker, first, opened) if processes.is_main else None
+            rows = processes.from_main(self._read_rows)
+            # every process has the same rows, and so decides alike
             for number in range(first, self.num_steps):
                 row, rollouts = self._step(number, self._steps[number])
                 if number == 0 and before:
@@ -269,45 +250,53 @@ class _Trainer:
                 is_due = (number + 1) % self._config.evaluate_every == 0 or number + 1 == self.num_steps
                 if is_due and self._heldout:
                     row["heldout"] = self._measure()
-                for rollout in self._choose_shown(rollouts, number):
-                    shown.write(rollout)
                 known = {name for earlier in rows for name in earlier.get("warnings", {})}
                 rows.append(row)
                 row["warnings"] = {name: text for name, text in find_warnings(rows).items() if name not in known}
                 is_stopped = not row["warnings"].keys().isdisjoint(self._config.stop_on)
                 if is_stopped and self._heldout and "heldout" not in row:
                     row["heldout"] = self._measure()
-                metrics.write(row)
+                if logs is not None:
+                    for rollout in self._choose_shown(rollouts, number):
+                        logs.rollouts.write(rollout)
+                    logs.metrics.write(row)
                 if is_stopped:
                     break
                 if (number + 1) % self._config.checkpoint_every == 0 and number + 1 < self.num_steps:
-                    save_checkpoint(checkpoints, number + 1, modules, optimizers)
-                if progress:
+                    save_checkpoint(checkpoints, number + 1, modules, optimizers, processes)
+                if progress and processes.is_main:
                     worries = "".join(f"; warning: {name}" for name in sorted(known | row["warnings"].keys()))
                     progress(number + 1, self.num_steps, f"reward {row['reward']:.2f}, KL {row['kl']:.4f}{worries}")
         if self._best is not None:
             self._best.restore(self.actor.model)
-        return self._read_measured()
+        return processes.from_main(self._read_measured)
 
-    def _open_log(self, tracker: TrackerName | None, first: int) -> MetricsLog:
+    def _open_logs(self, tracker: TrackerName | None, first: int, opened: ExitStack) -> _Logs:
         settings = self._config.model_dump(mode="json")
         shown = Tracker(tracker, self._out, settings=settings, resumed_step=first) if tracker else None
-        return MetricsLog(self._out / "metrics.jsonl", resumed_step=first, tracker=shown)
+        metrics = MetricsLog(self._out / "metrics.jsonl", resumed_step=first, tracker=shown)
+        rollouts = MetricsLog(self._out / "rollouts.jsonl", resumed_step=first)
+        return _Logs(opened.enter_context(metrics), opened.enter_context(rollouts))
 
     def _step(self, number: int, step: Step) -> tuple[dict[str, Any], list[Rollout]]:
         """One rollout batch: sample and judge, look back with reference and critic, update; returns its metrics."""
-        config = self._config
+        config, processes = self._config, self._processes
         times = [time.monotonic()]
         groups = [[self._train[index] for index in group] for group in step]
-        drawn = draw_rollouts(self.actor, self._tokenizer, groups, scorer=self._scorer, config=config, step=number)
+        drawn = draw_rollouts(
+            self.actor, self._tokenizer, groups, scorer=self._scorer, config=config, step=number, processes=processes
+        )
         if not drawn.rollouts:
-            raise TltrainError(
+            error = TltrainError(
                 f"step {number}: the reward function judges none of {len(drawn.unscored)} completions; correct it and "
                 f"resume. The first: {drawn.unscored[0]}"
             )
+            raise leave_to_the_first(error)
         times.append(time.monotonic())
         kl_coef = self._kl.value
-        experience = gain_experience(self.actor, self._critic, drawn.rollouts, config, kl_coef=kl_coef)
+        experience = gain_experience(
+            self.actor, self._critic, drawn.rollouts, config, kl_coef=kl_coef, processes=processes
+        )
         times.append(time.monotonic())
         rows = rows_to_learn(drawn.rollouts, config)
         minibatches = plan_minibatches(
@@ -320,13 +309,21 @@ class _Trainer:
         )
         updated = self._updater.update(experience, minibatches, first_step=self._first_updates[number], kl_coef=kl_coef)
         times.append(time.monotonic())
-        described = describe_rollouts(drawn, experience, kl_coef)
+        # what decides about later steps is worked out once, as processors may differ in the last digits
+        described = processes.from_main(lambda: describe_rollouts(drawn, experience, kl_coef))
         self._kl.update(described["kl_completion"], len(drawn.rollouts))
         row = {"step": number} | described | {"num_learnt": len(rows)} | updated | describe_times(times, drawn)
         return row, drawn.rollouts
 
     def _measure(self) -> dict[str, float | None]:
-        measured = measure_heldout(self.actor, self._tokenizer, self._heldout, scorer=self._scorer, config=self._config)
+        measured = measure_heldout(
+            self.actor,
+            self._tokenizer,
+            self._heldout,
+            scorer=self._scorer,
+            config=self._config,
+            processes=self._processes,
+        )
         if self._best is not None:
             self._best.offer(self.actor.model, measured["reward"])
         return measured

@@ -4,15 +4,16 @@ Axes: B = rollout, T = completion token.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor
 
 from tltrain.engine.optimizer import Optimizer, StepOutcome
+from tltrain.engine.parallel import Processes
 from tltrain.errors import TltrainError
 from tltrain.rl.actor import Actor
-from tltrain.rl.batches import plan_parts
+from tltrain.rl.batches import NOTHING, plan_parts
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.critic import Critic
 from tltrain.rl.experience import Experience
@@ -29,14 +30,24 @@ class Updater:
         actor: its weights change.
         critic: its weights change.
         num_steps: optimizer steps of the whole run, for the schedules.
+        processes: share each minibatch; all call `update` with the same experience, and take the same steps.
     """
 
-    def __init__(self, config: PpoConfig, actor: Actor, critic: Critic, *, num_steps: int):
+    def __init__(
+        self,
+        config: PpoConfig,
+        actor: Actor,
+        critic: Critic,
+        *,
+        num_steps: int,
+        processes: Processes = Processes(),  # noqa: B008 - immutable
+    ):
         self._config = config
+        self._processes = processes
         self._actor = actor
         self._critic = critic
-        self.actor_optimizer = Optimizer(actor.model.parameters(), config.actor_optimizer, num_steps)
-        self.critic_optimizer = Optimizer(critic.parameters(), config.critic_optimizer, num_steps)
+        self.actor_optimizer = Optimizer(actor.model.parameters(), config.actor_optimizer, num_steps, processes)
+        self.critic_optimizer = Optimizer(critic.parameters(), config.critic_optimizer, num_steps, processes)
 
     def update(
         self,
@@ -90,9 +101,11 @@ class Updater:
         batch = experience.select(rows)
         config = self._config
         denominators_B1 = row_denominators(batch.loss_mask, mean=config.loss_mean, max_tokens=config.max_new_tokens)
-        planned = plan_parts(batch.sequences, config)
-        parts = [batch.select(part) for part in planned]
-        denominators = [denominators_B1[list(part)] for part in planned]
+        own = batch.share(self._processes)
+        planned = plan_parts([batch.sequences[row] for row in own], config, self._actor, self._processes)
+        chosen = [[own[place] for place in part] for part in planned]
+        parts = [batch.select(part) if part else None for part in chosen]
+        denominators = [denominators_B1[part] for part in chosen]
         num_tokens = int(batch.loss_mask.sum())
         states: list[Tensor] = []
         kl_coef = config.kl_coef if kl_coef is None else kl_coef
@@ -103,21 +116,34 @@ class Updater:
             with _naming("critic_optimizer"):
                 critic = self.critic_optimizer.step(self._critic_losses(parts, num_tokens, states, told), step)
             outcome |= {f"critic_{name}": value for name, value in _outcome(critic).items()}
-        return dict(told) | outcome
+        return self._add_up(told) | outcome
+
+    def _add_up(self, told: Mapping[str, float]) -> dict[str, float]:
+        """What the processes tell of their shares of a minibatch, as of all of it."""
+        shares = self._processes.from_each(lambda: dict(told))
+        names = dict.fromkeys(name for share in shares for name in share)  # a process without a share tells nothing
+        combine = {"max_ratio": max}
+        return {name: combine.get(name, sum)(share[name] for share in shares if name in share) for name in names}
 
     def _actor_losses(
         self,
-        parts: Sequence[Experience],
+        parts: Sequence[Experience | None],
         denominators: Sequence[Tensor],
         num_tokens: int,
         kl_coef: float,
         states: list[Tensor],
         told: defaultdict[str, float],
     ) -> Iterator[Tensor]:
-        """Policy loss, KL and entropy bonus of each micro-batch; keeps the states for a critic that reads them."""
+        """Policy loss, KL and entropy bonus of each micro-batch; keeps the states for a critic that reads them.
+
+        None is a pass for the sake of the processes that share the model.
+        """
         for part, denominator_B1 in zip(parts, denominators, strict=True):
-            output = self._actor.scores(part.sequences)
+            output = self._actor.scores(part.sequences if part else [NOTHING])
             states.append(output.hidden.detach())
+            if part is None:
+                yield 0.0 * output.scores.logprobs.sum()
+                continue
             logprobs_BT = pad_rows(output.scores.logprobs, part.loss_mask)
             policy = clipped_policy_loss(
                 logprobs_BT,
@@ -152,10 +178,18 @@ class Updater:
             yield loss
 
     def _critic_losses(
-        self, parts: Sequence[Experience], num_tokens: int, states: Sequence[Tensor], told: defaultdict[str, float]
+        self,
+        parts: Sequence[Experience | None],
+        num_tokens: int,
+        states: Sequence[Tensor],
+        told: defaultdict[str, float],
     ) -> Iterator[Tensor]:
         for part, actor_states in zip(parts, states, strict=True):
-            values = self._critic.values(part.sequences, actor_states if self._critic.reads_actor else None)
+            sequences = part.sequences if part else [NOTHING]
+            values = self._critic.values(sequences, actor_states if self._critic.reads_actor else None)
+            if part is None:
+                yield 0.0 * values.sum()
+                continue
             value = clipped_value_loss(
                 pad_rows(values, part.loss_mask),
                 part.values,
