@@ -25,7 +25,8 @@ def remaking(model: Any) -> Iterator[None]:
     Without effect where no gradient is wanted, where whole blocks are made again (activation checkpointing), and where
     weights are sharded.
     """
-    is_sharded = isinstance(next(model.parameters()), DTensor)
+    # of a sharded model, embeddings and head are whole here
+    is_sharded = any(isinstance(parameter, DTensor) for parameter in model.parameters())
     if not torch.is_grad_enabled() or is_sharded or _makes_blocks_again(model) or not (found := _find(model)):
         yield
         return
