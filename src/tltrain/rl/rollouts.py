@@ -5,6 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
+
+from tltrain.constrained.masks import Constrainer
 from tltrain.engine.logprobs import TargetSequence
 from tltrain.engine.model import adapters_merged
 from tltrain.render.turns import turn_end_ids
@@ -30,10 +34,16 @@ class Rollout:
 
     @property
     def sequence(self) -> TargetSequence:
-        """Prompt and completion, the completion's tokens being targets."""
+        """Prompt and completion, the completion's tokens being targets.
+
+        A constraint goes with it: then policy, reference and their ratio are those over the allowed tokens, from which
+        the completion was drawn. With the log-probs of the free policy the gradient would not be that of the reward,
+        and a token that the grammar forces would count as a choice, against which the reference's opinion is paid for.
+        """
         start = len(self.prompt.ids)
         ids = [*self.prompt.ids, *self.completion.ids]
-        return TargetSequence(ids, range(start, len(ids)))
+        allowed = torch.from_numpy(np.stack(self.completion.allowed)) if self.completion.allowed else None
+        return TargetSequence(ids, range(start, len(ids)), allowed)
 
 
 class Drawn(NamedTuple):
@@ -46,11 +56,19 @@ class Drawn(NamedTuple):
 
 
 def draw_rollouts(
-    actor: Actor, tokenizer: Any, groups: Sequence[Sequence[Prompt]], *, scorer: Scorer, config: PpoConfig, step: int
+    actor: Actor,
+    tokenizer: Any,
+    groups: Sequence[Sequence[Prompt]],
+    *,
+    scorer: Scorer,
+    config: PpoConfig,
+    step: int,
+    constrainer: Constrainer | None = None,
 ) -> Drawn:
     """Sample and judge `samples_per_prompt` completions of each prompt.
 
-    What is drawn depends on the weights, the seed, the step and the prompt, not on the other prompts.
+    What is drawn depends on the weights, the seed, the step and the prompt, not on the other prompts; a constrainer
+    says what may be written.
     """
     planned = [
         (number, prompt, sample_number)
@@ -64,6 +82,7 @@ def draw_rollouts(
         [prompt for _, prompt, _ in planned],
         scorer=scorer,
         config=config,
+        constrainer=constrainer,
         temperature=config.temperature,
         seeds=[_seed(config.seed, step, prompt, sample_number) for _, prompt, sample_number in planned],
     )
@@ -79,7 +98,13 @@ def draw_rollouts(
 
 
 def measure_heldout(
-    actor: Actor, tokenizer: Any, prompts: Sequence[Prompt], *, scorer: Scorer, config: PpoConfig
+    actor: Actor,
+    tokenizer: Any,
+    prompts: Sequence[Prompt],
+    *,
+    scorer: Scorer,
+    config: PpoConfig,
+    constrainer: Constrainer | None = None,
 ) -> dict[str, float | None]:
     """Answer prompts greedily.
 
@@ -87,7 +112,9 @@ def measure_heldout(
         `reward`: mean; `ts`, `pi`, `cf`: shares of answers with the right tool, the right parameters too, the right
         values too (method.md section 4). None where there is no answer that could be judged.
     """
-    completions = _complete(actor, tokenizer, prompts, scorer=scorer, config=config, temperature=0.0)
+    completions = _complete(
+        actor, tokenizer, prompts, scorer=scorer, config=config, constrainer=constrainer, temperature=0.0
+    )
     judged = [
         scorer.score(prompt, completion_text(tokenizer, completion))
         for prompt, completion in zip(prompts, completions, strict=True)
@@ -115,6 +142,7 @@ def _complete(
     *,
     scorer: Scorer,
     config: PpoConfig,
+    constrainer: Constrainer | None,
     temperature: float,
     seeds: Sequence[int] | None = None,
 ) -> list[Completion]:
@@ -130,6 +158,7 @@ def _complete(
             seeds=seeds,
             end_ids=turn_end_ids(tokenizer),
             is_complete=scorer.syntax.looks_complete,
+            constraints=[constrainer.constraint(prompt.tools) for prompt in prompts] if constrainer else None,
         )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tltrain.audit.run import audit_trajectories, blocked_calls, read_verdicts
+from tltrain.constrained.masks import make_constrainer
 from tltrain.engine.checkpoint import load_checkpoint, save_checkpoint, seed_step
 from tltrain.engine.device import pick_device
 from tltrain.engine.metrics import MetricsLog
@@ -240,6 +241,7 @@ class _Trainer:
         seed_step(config.seed, "initial weights", 0)
         self._critic = Critic(config, loaded.model, device)
         self.actor = Actor(config, loaded.model, device)
+        self._constrainer = make_constrainer(config.constrain, self.actor.model, loaded.tokenizer, scorer.syntax)
         self._kl = AdaptiveKl(config.kl_coef, target=config.kl_target, horizon=config.kl_horizon)
         self._updater = Updater(config, self.actor, self._critic, num_steps=self._first_updates[-1])
         self._best = BestWeights(self.actor.model) if config.keep == "best" else None
@@ -299,7 +301,15 @@ class _Trainer:
         config = self._config
         times = [time.monotonic()]
         groups = [[self._train[index] for index in group] for group in step]
-        drawn = draw_rollouts(self.actor, self._tokenizer, groups, scorer=self._scorer, config=config, step=number)
+        drawn = draw_rollouts(
+            self.actor,
+            self._tokenizer,
+            groups,
+            scorer=self._scorer,
+            config=config,
+            step=number,
+            constrainer=self._constrainer,
+        )
         if not drawn.rollouts:
             raise TltrainError(
                 f"step {number}: the reward function judges none of {len(drawn.unscored)} completions; correct it and "
@@ -326,7 +336,14 @@ class _Trainer:
         return row, drawn.rollouts
 
     def _measure(self) -> dict[str, float | None]:
-        measured = measure_heldout(self.actor, self._tokenizer, self._heldout, scorer=self._scorer, config=self._config)
+        measured = measure_heldout(
+            self.actor,
+            self._tokenizer,
+            self._heldout,
+            scorer=self._scorer,
+            config=self._config,
+            constrainer=self._constrainer,
+        )
         if self._best is not None:
             self._best.offer(self.actor.model, measured["reward"])
         return measured
