@@ -153,6 +153,15 @@ def test_calls_with_an_error_are_refused(name, what):
 
 
 @pytest.mark.parametrize("name", SUPPORTED)
+def test_a_parameter_given_twice_is_refused(name):
+    once = get_syntax(name).render("", [ToolCall(name="look_up", arguments={"key": "", "undescribed": 0, "n": 17})])
+    written = "n=17" if "n=17" in once else '"n": 17'
+    constraint = constrainer(name).constraint(TOOLS)
+    assert first_refused(constraint, once) is None
+    assert first_refused(constraint, once.replace(written, f"{written}, {written}")) is not None
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
 def test_a_reply_may_not_end_within_a_call(name):
     text = get_syntax(name).render("", [GOOD[0]])
     constraint = constrainer(name, "call").constraint(TOOLS)
