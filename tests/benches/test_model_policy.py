@@ -9,6 +9,7 @@ from tiny_models import byte_tokenizer, tiny_llama
 from tltrain.benches.config import EvalConfig
 from tltrain.benches.model_policy import ModelPolicy
 from tltrain.benches.policy import Request, Stop
+from tltrain.benches.public_config import PublicEvalConfig
 from tltrain.benches.run import evaluate
 from tltrain.benches.scores import read_cases
 from tltrain.engine.model import load_tokenizer
@@ -16,7 +17,7 @@ from tltrain.render.conversation import render_prompt
 from tltrain.render.template import ensure_tool_template
 from tltrain.stage import Reuse
 from tltrain.syntax import get_syntax
-from tltrain.types import Message, Role, Tool
+from tltrain.types import Message, Role, Tool, ToolCall
 
 torch.set_num_threads(1)
 TOOLS = (Tool(name="look", parameters={"properties": {"key": {"type": "string"}}, "required": ["key"]}),)
@@ -128,3 +129,34 @@ def test_auto_precision_is_measured_once(folder, data, tmp_path, monkeypatch):
     scores = evaluate(config, data=data, model=folder, out=tmp_path / "out", reuse=Reuse.RESUME).scores
     assert made == ["bfloat16", "bfloat16"]
     assert scores.precision == "bfloat16"
+
+
+@pytest.mark.parametrize("constrain", ["auto", "call"])
+def test_constrained_replies_hold_no_broken_call(folder, constrain):
+    pytest.importorskip("llguidance")
+    policy = make_policy(folder, max_new_tokens=60, constrain=constrain)
+    without = Request((), REQUESTS[0].messages)
+    many = Request((Tool(name="f", parameters={"properties": {str(n): {} for n in range(64)}}),), REQUESTS[0].messages)
+    several = Request(TOOLS, REQUESTS[0].messages, one_call=False)
+    replies = policy.answer([*REQUESTS, several, without, many])
+    assert replies[-1].stop is Stop.UNWRITABLE
+    assert "64 properties" in replies[-1].note
+    assert (replies[-2].stop is Stop.UNWRITABLE) is (constrain == "call")
+    for reply in replies[:-2]:
+        calls = policy.syntax.parse(reply.text, tools=TOOLS).calls
+        if constrain == "call" and reply.stop is Stop.END:
+            assert calls
+        if reply.stop is not Stop.LENGTH:
+            assert all(isinstance(call, ToolCall) and call.arguments.keys() == {"key"} for call in calls)
+    free = make_policy(folder, max_new_tokens=60).answer(REQUESTS)
+    assert [reply.text for reply in free] != [reply.text for reply in replies[:4]]
+
+
+def test_constraints_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match=r"max_episodes=0, or constrain='auto'"):
+        EvalConfig(constrain="call")
+    assert EvalConfig(constrain="call", max_episodes=0).constrain == "call"
+    endpoint = {"base_url": "http://127.0.0.1:1/v1", "model": "m"}
+    with pytest.raises(ValueError, match="leave the endpoint out"):
+        PublicEvalConfig(benches="toolalpaca", constrain="auto", endpoint=endpoint)
+    assert PublicEvalConfig(benches="toolalpaca", endpoint=endpoint).constrain == "off"

@@ -1,6 +1,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
 from transformers import GenerationConfig
@@ -236,3 +237,67 @@ def test_a_growing_cache_keeps_the_rows_it_is_told_to():
     expected = model.model(input_ids=torch.tensor([[5, 6, 7], [1, 2, 8]])).last_hidden_state[:, -1:]
     torch.testing.assert_close(output.last_hidden_state, expected, rtol=1e-10, atol=1e-10)
     assert layers[0].keys.shape[2] == 6  # what it was made of is as it was
+
+
+class TwoTokens:
+    """Allows one of two pairs of tokens, by whether the last one was even."""
+
+    def __init__(self):
+        self.pair = (3, 40)
+
+    def allowed(self):
+        words = np.zeros(2, dtype=np.int32)
+        for token in self.pair:
+            words.view(np.uint32)[token // 32] |= np.uint32(1 << token % 32)
+        return words
+
+    def accept(self, token):
+        assert token in self.pair
+        self.pair = (31, 60) if token % 2 == 0 else (0, 33)
+
+
+@pytest.mark.parametrize("config", [GREEDY, SamplingConfig(max_new_tokens=7, temperature=0.8, top_p=0.9, top_k=20)])
+def test_constraints_change_nothing_about_the_batch_and_are_kept(config):
+    model, tokenizer = tiny_llama(dtype=torch.float64), LetterTokenizer()
+    seeds = [100 + number for number in range(len(MIXED))]
+
+    def run(prompts, seeds, batch_size):
+        sized = config.model_copy(update={"batch_size": batch_size})
+        return sample(model, tokenizer, prompts, sized, seeds=seeds, constraints=[TwoTokens] * len(prompts))
+
+    alone = [run([prompt], [seed], 1)[0] for prompt, seed in zip(MIXED, seeds, strict=True)]
+    for together, expected in zip(run(MIXED, seeds, 5), alone, strict=True):
+        assert together.ids == expected.ids
+        assert together.logprobs == pytest.approx(expected.logprobs, abs=1e-5)
+    for prompt, completion in zip(MIXED, alone, strict=True):
+        mask = TwoTokens()
+        for place, token in enumerate(completion.ids):
+            assert completion.allowed[place].tolist() == mask.allowed().tolist()
+            # softmax of the two logits, worked out apart; top-p would leave out what is likely in the whole vocabulary
+            logits = model(input_ids=torch.tensor([[*prompt, *completion.ids[:place]]])).logits[0, -1]
+            two = torch.log_softmax(logits[list(mask.pair)] / (config.temperature or 1.0), dim=-1)
+            assert completion.logprobs[place] == pytest.approx(two[mask.pair.index(token)].item(), abs=1e-5)
+            if config.temperature == 0:
+                assert two[mask.pair.index(token)] == two.max()
+            mask.accept(token)
+    assert len({tuple(completion.ids) for completion in alone}) > 2
+
+
+def test_constrained_logprobs_are_those_of_the_trainer():
+    model = tiny_llama()
+    config = SamplingConfig(max_new_tokens=6, temperature=0.7)
+    completions = sample(model, LetterTokenizer(), SHARED, config, constraints=[TwoTokens] * len(SHARED))
+    sequences = [
+        TargetSequence(
+            [*prompt, *completion.ids],
+            range(len(prompt), len(prompt) + 6),
+            torch.from_numpy(np.stack(completion.allowed)),
+        )
+        for prompt, completion in zip(SHARED, completions, strict=True)
+    ]
+    with torch.no_grad():
+        found = target_scores(model, sequences, temperature=0.7).scores.logprobs
+        free = target_scores(model, [TargetSequence(one.ids, one.positions) for one in sequences]).scores.logprobs
+    expected = torch.tensor([logprob for completion in completions for logprob in completion.logprobs])
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert (free < expected - 0.1).any()

@@ -96,7 +96,7 @@ def find_faults(value: Json, schema: Json, path: str) -> list[Fault]:
 def _faults(value: Json, schema: Json, path: str, depth: int) -> Iterator[Fault]:
     if not isinstance(schema, dict) or depth > _MAX_DEPTH or (value is None and schema.get("nullable") is True):
         return
-    types = _types_of(schema)
+    types = types_of(schema)
     if types and _type_of(value) not in types and not ("number" in types and _type_of(value) == "integer"):
         kind = FaultKind.LOOSE_TYPE if any(_reads_as(value, name) for name in types) else FaultKind.TYPE
         yield Fault(path, kind, f"is {_type_of(value)}, not {' or '.join(sorted(types))}")
@@ -159,7 +159,7 @@ def _members(value: Mapping[str, Json], schema: Mapping[str, Json], path: str, d
             yield Fault(f"{path}.{name}", FaultKind.UNKNOWN, "is not in the document")
 
 
-def _types_of(schema: Mapping[str, Json]) -> frozenset[str]:
+def types_of(schema: Mapping[str, Json]) -> frozenset[str]:
     """The JSON types that a schema allows; empty where it allows all, or names one that nobody knows."""
     named = schema.get("type")
     names = named if isinstance(named, list) else [named]

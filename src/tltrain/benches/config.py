@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from tltrain.constrained.config import Constrain
 from tltrain.engine.settings import Precision
 
 
@@ -26,6 +27,8 @@ class EvalConfig(BaseModel):
     """Tokens of one reply."""
     batch_size: int = Field(default=16, ge=1)
     """Prompts that run together."""
+    constrain: Constrain = "off"
+    """What the model may write, see `Constrain`."""
     precision: Precision = "auto"
     """Number format of weights and products. "auto": bfloat16 where the device gains from it."""
     seed: int = 0
@@ -39,4 +42,9 @@ class EvalConfig(BaseModel):
     def _has_work(self) -> Self:
         if self.max_cases == 0 and self.max_episodes == 0:
             raise ValueError("max_cases=0 and max_episodes=0 leave nothing to test on; raise one of them")
+        if self.constrain == "call" and self.max_episodes != 0:
+            raise ValueError(
+                "constrain='call' and episodes, which end with an answer in plain text; set max_episodes=0, or "
+                "constrain='auto'"
+            )
         return self

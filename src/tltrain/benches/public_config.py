@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from tltrain.benches.bfcl_cases import expand_parts
 from tltrain.benches.endpoint_policy import EndpointModel
 from tltrain.benches.rotbench import LEVELS, PromptStyle
+from tltrain.constrained.config import Constrain
 from tltrain.engine.settings import Precision
 
 BENCHES = ("toolalpaca", "rotbench", "bfcl", "tooleyes")
@@ -40,6 +41,8 @@ class PublicEvalConfig(BaseModel):
     """Tokens of one reply."""
     batch_size: int = Field(default=16, ge=1)
     """Prompts that run together."""
+    constrain: Constrain = "off"
+    """What the model may write, see `Constrain`; not for an endpoint."""
     precision: Precision = "auto"
     """Number format of weights and products. "auto": bfloat16 where the device gains from it."""
     endpoint: EndpointModel | None = None
@@ -57,6 +60,12 @@ class PublicEvalConfig(BaseModel):
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_constrain(self) -> Self:
+        if self.constrain != "off" and self.endpoint is not None:
+            raise ValueError(f"constrain={self.constrain!r} is for a model in this process; leave the endpoint out")
+        return self
 
     @model_validator(mode="after")
     def _check_benches(self) -> Self:

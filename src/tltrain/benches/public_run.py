@@ -150,6 +150,7 @@ def _make_policy(config: PublicEvalConfig, model: str | Path, out: Path) -> tupl
         batch_size=config.batch_size,
         precision=precision,
         syntax=syntax,
+        constrain=config.constrain,
     )
     return policy, precision
 

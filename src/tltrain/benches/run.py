@@ -144,7 +144,13 @@ def settle_precision(wanted: Precision, out: Path) -> Literal["float32", "bfloat
 def _load(config: EvalConfig, model: str | Path, precision: Literal["float32", "bfloat16"]) -> Policy:
     from tltrain.benches.model_policy import ModelPolicy
 
-    return ModelPolicy(model, max_new_tokens=config.max_new_tokens, batch_size=config.batch_size, precision=precision)
+    return ModelPolicy(
+        model,
+        max_new_tokens=config.max_new_tokens,
+        batch_size=config.batch_size,
+        precision=precision,
+        constrain=config.constrain,
+    )
 
 
 def _test(

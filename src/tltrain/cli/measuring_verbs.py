@@ -67,6 +67,14 @@ def evaluate(
     ] = None,
     max_cases: Annotated[int | None, typer.Option(help="Setting max_cases: most single calls to ask for.")] = None,
     max_episodes: Annotated[int | None, typer.Option(help="Setting max_episodes: most whole tasks to do.")] = None,
+    constrain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="off|auto|call",
+            help="Setting constrain: let the model write anything (off), text and well-formed calls of tools on offer "
+            "(auto), or such calls alone (call); needs tltrain[constrained].",
+        ),
+    ] = None,
     seed: Seed = None,
     config: ConfigFile = None,
     settings: Settings = None,
@@ -82,7 +90,7 @@ def evaluate(
     """
     if bench is not None:
         _check_public(data, verdicts, max_episodes)
-        flags: dict[str, object] = {"benches": bench, "max_cases": max_cases, "seed": seed}
+        flags: dict[str, object] = {"benches": bench, "max_cases": max_cases, "constrain": constrain, "seed": seed}
         flags |= {"allow_changed": allow_changed or None}
         if endpoint:
             flags |= {"endpoint.base_url": endpoint, "endpoint.model": model}
@@ -98,7 +106,7 @@ def evaluate(
     from tltrain.benches.config import EvalConfig
     from tltrain.config import load_config
 
-    given = {"max_cases": max_cases, "max_episodes": max_episodes, "seed": seed}
+    given = {"max_cases": max_cases, "max_episodes": max_episodes, "constrain": constrain, "seed": seed}
     resolved = load_config(EvalConfig, file=config, flags=given, settings=settings or ())
     if dry_run:
         return print_config(resolved, {"data": data, "model": model, "verdicts": verdicts, "out": out})

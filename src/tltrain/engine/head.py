@@ -1,6 +1,6 @@
 """Log-probs of chosen tokens out of hidden states, without ever keeping a [tokens, vocabulary] matrix.
 
-Axes: N = target, H = hidden feature, V = vocabulary entry.
+Axes: N = target, H = hidden feature, V = vocabulary entry, W = word of 32 vocabulary entries.
 """
 
 from typing import Any, NamedTuple
@@ -23,9 +23,15 @@ class TokenScores(NamedTuple):
 
 
 def score_targets(
-    hidden_NH: Tensor, weight_VH: Tensor, targets_N: Tensor, *, temperature: float = 1.0, chunk_size: int = 128
+    hidden_NH: Tensor,
+    weight_VH: Tensor,
+    targets_N: Tensor,
+    *,
+    temperature: float = 1.0,
+    chunk_size: int = 128,
+    allowed_NW: Tensor | None = None,
 ) -> TokenScores:
-    """Log-prob and entropy of each target under softmax(hidden @ weight.T / temperature).
+    """Log-prob and entropy of each target under softmax(hidden @ weight.T / temperature), over what is allowed.
 
     Logits exist for `chunk_size` targets at a time, in the forward and again in the backward pass, which recomputes
     them from the saved log-normaliser; the gradient is exact.
@@ -36,6 +42,7 @@ def score_targets(
         targets_N: token ids, int64.
         temperature: divides the logits; > 0.
         chunk_size: how many rows of logits exist at once.
+        allowed_NW: bits of the tokens that could be drawn, see `unpack_bits`; None: all. A target must be allowed.
 
     Raises:
         ValueError: shapes do not fit, or temperature is not positive.
@@ -46,21 +53,27 @@ def score_targets(
     if temperature <= 0:
         raise ValueError(f"temperature={temperature} must be positive; use greedy decoding instead of 0")
     return TokenScores(
-        *_ScoreTargets.apply(hidden_NH, weight_VH, targets_N, temperature, chunk_size)  # type: ignore[no-untyped-call]
+        *_ScoreTargets.apply(hidden_NH, weight_VH, targets_N, temperature, chunk_size, allowed_NW)  # type: ignore[no-untyped-call]
     )
 
 
 class _ScoreTargets(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, temperature: float, chunk_size: int
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        temperature: float,
+        chunk_size: int,
+        allowed: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         exact = torch.promote_types(hidden.dtype, torch.float32)
         logprobs = hidden.new_empty(len(targets), dtype=exact)
         entropies, normalisers = torch.empty_like(logprobs), torch.empty_like(logprobs)
         is_greedy = hidden.new_empty(len(targets), dtype=torch.bool)
         for rows in _chunks(len(targets), chunk_size):
-            logits = _logits(hidden[rows], weight, temperature, exact)
+            logits = _logits(hidden[rows], weight, temperature, exact, allowed, rows)
             normalisers[rows] = torch.logsumexp(logits, dim=-1)
             chosen = logits.gather(1, targets[rows, None]).squeeze(1)
             is_greedy[rows] = chosen >= logits.amax(dim=-1)
@@ -69,7 +82,7 @@ class _ScoreTargets(torch.autograd.Function):
             # masked logits are -inf: their share p log p is 0, not nan
             entropies[rows] = -(log_p.exp() * log_p.clamp(min=torch.finfo(exact).min)).sum(-1)
         ctx.save_for_backward(hidden, weight, targets, normalisers, entropies)
-        ctx.temperature, ctx.chunk_size = temperature, chunk_size
+        ctx.temperature, ctx.chunk_size, ctx.allowed = temperature, chunk_size, allowed
         ctx.mark_non_differentiable(is_greedy)
         return logprobs, entropies, is_greedy
 
@@ -80,7 +93,8 @@ class _ScoreTargets(torch.autograd.Function):
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for rows in _chunks(len(targets), ctx.chunk_size):
-            log_p = _logits(hidden[rows], weight, ctx.temperature, normalisers.dtype) - normalisers[rows, None]
+            logits = _logits(hidden[rows], weight, ctx.temperature, normalisers.dtype, ctx.allowed, rows)
+            log_p = logits - normalisers[rows, None]
             p = log_p.exp()
             # d logprob / d logits = onehot - p;  d entropy / d logits = -p (log p + entropy)
             grad = p * -grad_logprobs[rows, None]
@@ -95,11 +109,22 @@ class _ScoreTargets(torch.autograd.Function):
                     grad_weight.addmm_(grad.T, hidden[rows])  # no second matrix of that size
                 else:
                     grad_weight += (grad.T @ hidden[rows]).to(weight.dtype)
-        return grad_hidden, grad_weight, None, None, None
+        return grad_hidden, grad_weight, None, None, None, None
 
 
-def _logits(hidden: Tensor, weight: Tensor, temperature: float, dtype: torch.dtype) -> Tensor:
-    return (hidden @ weight.to(hidden.dtype).T).to(dtype) / temperature
+def _logits(
+    hidden: Tensor, weight: Tensor, temperature: float, dtype: torch.dtype, allowed: Tensor | None, rows: slice
+) -> Tensor:
+    logits = (hidden @ weight.to(hidden.dtype).T).to(dtype) / temperature
+    if allowed is None:
+        return logits
+    return logits.masked_fill_(~unpack_bits(allowed[rows], logits.shape[1]), -torch.inf)
+
+
+def unpack_bits(words_NW: Tensor, num_bits: int) -> Tensor:
+    """Bits of int32 words, from the lowest of each word on; [N, num_bits], bool."""
+    places = torch.arange(32, dtype=torch.int32, device=words_NW.device)
+    return ((words_NW[:, :, None] >> places) & 1).bool().flatten(1)[:, :num_bits]
 
 
 def _chunks(length: int, size: int) -> list[slice]:

@@ -22,6 +22,8 @@ class TargetSequence:
     ids: Sequence[int]
     positions: Sequence[int]
     """Ascending, each in [1, len(ids)): the token there is predicted from all tokens before it."""
+    allowed: Tensor | None = None
+    """[positions, vocabulary / 32] int32, see `unpack_bits`: the tokens that could be drawn there; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +71,25 @@ def target_scores(
         hidden = _states(model, sequences, share_prefix, trunk)
         wanted = torch.tensor(targets, dtype=torch.long, device=hidden.device)
         weight = output_weight(model)
-        return score_targets(hidden, weight, wanted, temperature=temperature, chunk_size=chunk_size), hidden
+        allowed = _allowed(sequences, weight.shape[0], hidden.device)
+        scored = score_targets(
+            hidden, weight, wanted, temperature=temperature, chunk_size=chunk_size, allowed_NW=allowed
+        )
+        return scored, hidden
 
     scores, hidden = run_whole(model, run)
     return TargetOutput(scores, hidden, tuple(len(sequence.positions) for sequence in sequences))
+
+
+def _allowed(sequences: Sequence[TargetSequence], vocab_size: int, device: torch.device) -> Tensor | None:
+    if all(sequence.allowed is None for sequence in sequences):
+        return None
+    everything = torch.full((1, -(-vocab_size // 32)), -1, dtype=torch.int32)
+    rows = [
+        everything.expand(len(sequence.positions), -1) if sequence.allowed is None else sequence.allowed
+        for sequence in sequences
+    ]
+    return torch.cat(rows).to(device)
 
 
 def target_states(model: Any, sequences: Sequence[TargetSequence], *, share_prefix: bool = True) -> Tensor:

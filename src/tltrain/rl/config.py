@@ -5,6 +5,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tltrain.audit.policy import Block
+from tltrain.constrained.config import Constrain
 from tltrain.engine.settings import LoraConfig, OptimizerConfig, Precision, Sharding
 from tltrain.rewards.compare import CompareConfig
 from tltrain.rewards.rules import RewardTable
@@ -84,6 +85,9 @@ class PpoConfig(BaseModel):
     """A completion is cut off there. Default: the paper."""
     temperature: float = Field(default=1.0, gt=0)
     """Of sampling, and of every log-prob. The paper samples greedily, which never tries anything but the best guess."""
+    constrain: Constrain = "off"
+    """What may be written, see `Constrain`, in training and in answers to held-out prompts. Policy and reference are
+    then those over the allowed tokens: probabilities, their ratio, divergence and entropy. Default: the paper."""
     rollout_batch_size: int = Field(default=16, ge=1)
     """Most prompts that are sampled together; memory grows with it, results do not change."""
 

@@ -5,6 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+import torch
+
+from tltrain.constrained.masks import Constrainer
 from tltrain.engine.logprobs import TargetSequence
 from tltrain.engine.model import adapters_merged
 from tltrain.engine.parallel import Processes
@@ -32,10 +36,16 @@ class Rollout:
 
     @property
     def sequence(self) -> TargetSequence:
-        """Prompt and completion, the completion's tokens being targets."""
+        """Prompt and completion, the completion's tokens being targets.
+
+        A constraint goes with it: then policy, reference and their ratio are those over the allowed tokens, from which
+        the completion was drawn. With the log-probs of the free policy the gradient would not be that of the reward,
+        and a token that the grammar forces would count as a choice, against which the reference's opinion is paid for.
+        """
         start = len(self.prompt.ids)
         ids = [*self.prompt.ids, *self.completion.ids]
-        return TargetSequence(ids, range(start, len(ids)))
+        allowed = torch.from_numpy(np.stack(self.completion.allowed)) if self.completion.allowed else None
+        return TargetSequence(ids, range(start, len(ids)), allowed)
 
 
 class Drawn(NamedTuple):
@@ -55,11 +65,13 @@ def draw_rollouts(
     scorer: Scorer,
     config: PpoConfig,
     step: int,
+    constrainer: Constrainer | None = None,
     processes: Processes = Processes(),  # noqa: B008 - immutable
 ) -> Drawn:
     """Sample and judge `samples_per_prompt` completions of each prompt; processes share them, and all have them then.
 
-    What is drawn depends on the weights, the seed, the step and the prompt, not on the other prompts.
+    What is drawn depends on the weights, the seed, the step and the prompt, not on the other prompts; a constrainer
+    says what may be written.
     """
     planned = [
         (number, prompt, sample_number)
@@ -76,6 +88,7 @@ def draw_rollouts(
         groups=[number for number, _, _ in planned],
         scorer=scorer,
         config=config,
+        constrainer=constrainer,
         temperature=config.temperature,
         seeds=seeds,
         processes=processes,
@@ -96,6 +109,7 @@ def measure_heldout(
     *,
     scorer: Scorer,
     config: PpoConfig,
+    constrainer: Constrainer | None = None,
     processes: Processes = Processes(),  # noqa: B008 - immutable
 ) -> dict[str, float | None]:
     """Answer prompts greedily; processes share them.
@@ -111,6 +125,7 @@ def measure_heldout(
         groups=[prompt.toolset for prompt in prompts],
         scorer=scorer,
         config=config,
+        constrainer=constrainer,
         temperature=0.0,
         processes=processes,
     )
@@ -146,6 +161,7 @@ def _answer(
     groups: Sequence[int],
     scorer: Scorer,
     config: PpoConfig,
+    constrainer: Constrainer | None,
     temperature: float,
     seeds: Sequence[int] | None = None,
     processes: Processes,
@@ -166,6 +182,7 @@ def _answer(
                 seeds=[seeds[row] for row in own] if seeds else None,
                 end_ids=turn_end_ids(tokenizer),
                 is_complete=scorer.syntax.looks_complete,
+                constraints=[constrainer.constraint(prompts[row].tools) for row in own] if constrainer else None,
             )
         texts = [completion_text(tokenizer, completion) for completion in completions]
         return {

@@ -10,6 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from tltrain.constrained.masks import make_constrainer
 from tltrain.engine.checkpoint import load_checkpoint, save_checkpoint, seed_step
 from tltrain.engine.device import pick_device
 from tltrain.engine.metrics import MetricsLog
@@ -219,6 +220,7 @@ class _Trainer:
         split_among = processes if self.sharding == "fsdp" else None
         self._critic = Critic(config, loaded.model, device, split_among=split_among)
         self.actor = Actor(config, loaded.model, device, split_among=split_among)
+        self._constrainer = make_constrainer(config.constrain, self.actor.model, loaded.tokenizer, scorer.syntax)
         self._kl = AdaptiveKl(config.kl_coef, target=config.kl_target, horizon=config.kl_horizon)
         self._updater = Updater(
             config, self.actor, self._critic, num_steps=self._first_updates[-1], processes=processes
@@ -284,7 +286,14 @@ class _Trainer:
         times = [time.monotonic()]
         groups = [[self._train[index] for index in group] for group in step]
         drawn = draw_rollouts(
-            self.actor, self._tokenizer, groups, scorer=self._scorer, config=config, step=number, processes=processes
+            self.actor,
+            self._tokenizer,
+            groups,
+            scorer=self._scorer,
+            config=config,
+            step=number,
+            constrainer=self._constrainer,
+            processes=processes,
         )
         if not drawn.rollouts:
             error = TltrainError(
@@ -322,6 +331,7 @@ class _Trainer:
             self._heldout,
             scorer=self._scorer,
             config=self._config,
+            constrainer=self._constrainer,
             processes=self._processes,
         )
         if self._best is not None:

@@ -10,13 +10,15 @@ Axes: B = prompt of a batch, V = vocabulary entry.
 import random
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from tltrain.engine.head import output_weight
+from tltrain.engine.head import output_weight, unpack_bits
 from tltrain.engine.tree_attention import backbone, prefill
 from tltrain.rollout.cache import growing_cache, keep_rows
 from tltrain.rollout.plan import plan_batches
@@ -37,6 +39,20 @@ class SamplingConfig(BaseModel):
     """Prompts that run together."""
 
 
+class TokenMask(Protocol):
+    """Says which tokens may come next in one completion."""
+
+    def allowed(self) -> NDArray[np.int32]:
+        """One bit a vocabulary entry, at least one of them set; int32 words, [vocabulary / 32, rounded up]."""
+
+    def accept(self, token: int) -> None:
+        """Go on by a token that was allowed."""
+
+
+Constraint: TypeAlias = Callable[[], TokenMask]
+"""Starts the mask of one completion."""
+
+
 @dataclass(slots=True)
 class Completion:
     """What the model wrote after one prompt."""
@@ -44,7 +60,10 @@ class Completion:
     ids: list[int] = field(default_factory=list)
     """Sampled tokens, the end-of-turn token included where the model wrote it."""
     logprobs: list[float] = field(default_factory=list)
-    """Of each sampled token under softmax(logits / temperature), before top-p and top-k; temperature 1 if greedy."""
+    """Of each sampled token under softmax(logits / temperature) over the allowed tokens, before top-p and top-k;
+    temperature 1 if greedy. Where all are allowed, this is the model's own distribution."""
+    allowed: list[NDArray[np.int32]] = field(default_factory=list)
+    """For each sampled token the bits of those that were allowed, see `TokenMask`; empty without a constraint."""
     is_finished: bool = False
     """False: cut off at max_new_tokens."""
 
@@ -59,6 +78,7 @@ def sample(
     seeds: Sequence[int] | None = None,
     end_ids: Collection[int] | None = None,
     is_complete: Callable[[str], bool] | None = None,
+    constraints: Sequence[Constraint] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Completion]:
     """Complete every prompt.
@@ -71,6 +91,7 @@ def sample(
         seeds: one a prompt; default: its number.
         end_ids: tokens that end a turn; None: the tokenizer's `eos_token_id`.
         is_complete: says of the text so far whether nothing more need be sampled.
+        constraints: one a prompt; what they do not allow has no probability, before temperature, top-p and top-k.
         progress: told (prompts done, all prompts).
 
     Returns:
@@ -85,7 +106,8 @@ def sample(
     try:
         for batch in plan_batches(prompts, config.batch_size):
             own = [prompts[i] for i in batch]
-            run = _Batch(model, tokenizer, own, config, [seeds[i] for i in batch], end_ids, is_complete)
+            masks = [constraints[i]() for i in batch] if constraints else None
+            run = _Batch(model, tokenizer, own, config, [seeds[i] for i in batch], end_ids, is_complete, masks)
             for index, completion in zip(batch, run.complete(), strict=True):
                 completions[index] = completion
             done += len(batch)
@@ -108,11 +130,12 @@ class _Batch:
         seeds: Sequence[int],
         end_ids: frozenset[int],
         is_complete: Callable[[str], bool] | None,
+        masks: Sequence[TokenMask] | None,
     ):
         self._model, self._backbone, self._weight = model, backbone(model), output_weight(model)
         self._device = self._weight.device
         self._tokenizer, self._prompts, self._config = tokenizer, prompts, config
-        self._end_ids, self._is_complete = end_ids, is_complete
+        self._end_ids, self._is_complete, self._masks = end_ids, is_complete, masks
         self._draws = [random.Random(f"sample:{seed}") for seed in seeds]
         self._completions = [Completion() for _ in prompts]
         self._rows = list(range(len(prompts)))
@@ -160,6 +183,12 @@ class _Batch:
         """Draw the next token of each row and write it down; returns [B]."""
         config = self._config
         logits = (hidden @ self._weight.to(hidden.dtype).T).float()
+        if self._masks:
+            allowed = [self._masks[row].allowed() for row in self._rows]
+            bits = torch.from_numpy(np.stack(allowed)).to(self._device)
+            logits = logits.masked_fill_(~unpack_bits(bits, logits.shape[1]), -torch.inf)
+            for row, words in zip(self._rows, allowed, strict=True):
+                self._completions[row].allowed.append(words)
         logprobs = torch.log_softmax(logits / (config.temperature or 1.0), dim=-1)
         if config.temperature == 0:
             tokens = logits.argmax(dim=-1)
@@ -170,6 +199,8 @@ class _Batch:
         for row, token, logprob in zip(self._rows, tokens.tolist(), chosen, strict=True):
             self._completions[row].ids.append(token)
             self._completions[row].logprobs.append(logprob)
+            if self._masks:
+                self._masks[row].accept(token)
         return tokens
 
     def _drop_finished(self) -> None:
