@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from tltrain.benches.bench_rows import BenchRow
+from tltrain.benches.bfcl_multi_turn import MultiTurnRow, TalkEnd
 from tltrain.benches.policy import Stop
 from tltrain.benches.scores import Resampling, Score, share_score
 from tltrain.benches.tooleyes import QueryEnd, QueryRow
@@ -49,6 +50,8 @@ class BenchScores(GroupScores):
     """Cases to which an endpoint gave no answer; not scored."""
     script_crashes: int
     """Answers at which the official scorer would end with an exception."""
+    unscored: int = 0
+    """Cases whose environments or checker gave nothing; not scored."""
     notes: list[str]
     """What a reader must know about the numbers."""
     changed_files: list[str] = []
@@ -95,6 +98,30 @@ def score_queries(
         unwritable=ends[QueryEnd.UNWRITABLE],
         failed=ends[QueryEnd.FAILED],
         script_crashes=0,
+        notes=list(notes),
+        changed_files=list(changed),
+    )
+
+
+def score_talks(
+    rows: Sequence[MultiTurnRow], config: Resampling, *, notes: Sequence[str], changed: Sequence[str] = ()
+) -> BenchScores:
+    """Share of valid conversations, and of calls whose result is an error; intervals resample conversations."""
+    ends = Counter(row.end for row in rows)
+    tokens = [number for row in rows for turn in row.num_tokens for number in turn]
+    return BenchScores(
+        n=len(rows),
+        scores=_talk_scores(rows, config),
+        headline="category",
+        groups=_by_group(rows, lambda row: {"category": row.category}, lambda part: _talk_scores(part, config)),
+        errors=dict(Counter(row.label for row in rows).most_common()),
+        mean_tokens=sum(tokens) / len(tokens) if tokens else None,
+        truncated=sum(row.num_cut_off for row in rows),
+        too_long=ends[TalkEnd.CONTEXT_FULL],
+        unwritable=ends[TalkEnd.UNWRITABLE],
+        failed=ends[TalkEnd.FAILED],
+        script_crashes=0,
+        unscored=ends[TalkEnd.LOST],
         notes=list(notes),
         changed_files=list(changed),
     )
@@ -155,4 +182,12 @@ def _query_scores(rows: Sequence[QueryRow], config: Resampling) -> dict[str, Sco
         "VA": share_score([bool(row.valid_answer) for row in scored], [1] * len(scored), config),
         "malformed": share_score([row.num_malformed for row in rows], calls, config),
         "without_call": share_score([row.num_without_call for row in rows], turns, config),
+    }
+
+
+def _talk_scores(rows: Sequence[MultiTurnRow], config: Resampling) -> dict[str, Score]:
+    scored = [row for row in rows if row.valid is not None]
+    return {
+        "valid": share_score([bool(row.valid) for row in scored], [1] * len(scored), config),
+        "CE": share_score([row.num_failed for row in scored], [row.num_calls for row in scored], config),
     }

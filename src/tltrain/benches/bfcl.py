@@ -47,7 +47,6 @@ class Bfcl:
             f"exec: TS, PI, CF compare {compared}, by plain equality of values.",
             "Other categories: CF is the verdict of the official checker's rules (bfcl-eval 2026.3.23); TS, PI are "
             "ours.",
-            "multi_turn categories are not run.",
         )
 
     def load(self) -> list[BenchCase]:

@@ -24,6 +24,9 @@ LIVE = (
 )
 PARTS = {"exec": EXEC, "non_live": NON_LIVE, "live": LIVE}
 """Name that stands for several categories -> them."""
+MULTI_TURN = ("multi_turn_base", "multi_turn_miss_func", "multi_turn_miss_param", "multi_turn_long_context")
+"""Categories of conversations, which `bfcl_multi_turn` runs."""
+ALL_PARTS = PARTS | {"multi_turn": MULTI_TURN}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,18 +40,22 @@ class BfclSource:
     """Right calls with the allowed values; empty for exec, relevance and irrelevance."""
 
 
-def expand_parts(parts: Sequence[str]) -> tuple[str, ...]:
+def expand_parts(parts: Sequence[str], known: Mapping[str, Sequence[str]] = PARTS) -> tuple[str, ...]:
     """Categories that the names stand for.
+
+    Args:
+        parts: categories, or names that stand for several.
+        known: those names, with their categories.
 
     Raises:
         UsageError: there is no such category.
     """
-    known = [category for part in PARTS.values() for category in part]
+    categories = [category for part in known.values() for category in part]
     chosen: dict[str, None] = {}
     for part in parts:
-        if part not in PARTS and part not in known:
-            raise UsageError(f"bfcl has no part {part!r}; choose from {', '.join((*PARTS, *known))}")
-        chosen |= dict.fromkeys(PARTS.get(part, (part,)))
+        if part not in known and part not in categories:
+            raise UsageError(f"bfcl has no part {part!r}; choose from {', '.join((*known, *categories))}")
+        chosen |= dict.fromkeys(known.get(part, (part,)))
     return tuple(chosen)
 
 

@@ -1,9 +1,10 @@
 """Result files in BFCL's own layout: those that `bfcl evaluate` scores, and those that it wrote.
 
-    RESULT/{model, / as _}/{non_live|live}/BFCL_v4_{category}_result.json
+    RESULT/{model, / as _}/{non_live|live|multi_turn}/BFCL_v4_{category}_result.json
 
 The files of version 3 lie beside one another, `RESULT/{model}/BFCL_v3_{category}_result.json`, and say `simple` for
-`simple_python`. Each line is `{"id", "result", ...}`; a result is text, or a list of `{name: arguments as JSON text}`.
+`simple_python`. Each line is `{"id", "result", ...}`; a result is text, or a list of `{name: arguments as JSON text}`;
+of a conversation it is a list of turns, each a list of such results, one a reply.
 """
 
 import json
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tltrain.benches.bfcl_cases import LIVE, PARTS
+from tltrain.benches.bfcl_cases import LIVE, MULTI_TURN, PARTS
 from tltrain.errors import DataError
 from tltrain.files import encode_line, read_json_lines, write_text_atomic
 from tltrain.types import AnyCall, ToolCall
@@ -31,7 +32,7 @@ class ResultRow:
 
 def result_path(folder: Path, model: str, category: str) -> Path:
     """Where the results of a category lie; exec, which version 4 does not run, lies with non_live."""
-    part = "live" if category in LIVE else "non_live"
+    part = "live" if category in LIVE else "multi_turn" if category in MULTI_TURN else "non_live"
     return folder / model.replace("/", "_") / part / f"BFCL_v4_{category}_result.json"
 
 
@@ -43,15 +44,13 @@ def result_of(text: str, calls: Sequence[AnyCall]) -> str | list[dict[str, str]]
     return [{call.name: json.dumps(dict(call.arguments), ensure_ascii=False)} for call in readable]
 
 
-def write_results(
-    folder: Path, model: str, rows: Mapping[str, Sequence[tuple[str, str | list[dict[str, str]], int]]]
-) -> list[Path]:
+def write_results(folder: Path, model: str, rows: Mapping[str, Sequence[tuple[str, Any, Any]]]) -> list[Path]:
     """Write result files.
 
     Args:
         folder: the `result` folder of a BFCL project.
         model: the name under which BFCL's configuration knows the model.
-        rows: category -> (id, result, tokens written) of each case.
+        rows: category -> (id, result, tokens written) of each case; tokens of conversations turn by turn, as results.
 
     Returns:
         The files.

@@ -25,9 +25,10 @@ _TITLES = {
     "toolalpaca": "ToolAlpaca",
     "rotbench": "RoTBench",
     "bfcl": "BFCL",
+    "bfcl_multi_turn": "BFCL, multi-turn",
     "tooleyes": "ToolEyes",
 }
-_LEADING = {"episodes": "success", "tooleyes": "VA", "bfcl": "valid"}
+_LEADING = {"episodes": "success", "tooleyes": "VA", "bfcl": "valid", "bfcl_multi_turn": "valid"}
 """The score by which a set is summed up, if it is not CF."""
 
 

@@ -5,7 +5,7 @@ Nothing is fetched. A set that is not there is named, with what to fetch and whe
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tltrain.benches.checksums import CHECKSUMS, TOOL_LIBRARY
@@ -47,10 +47,12 @@ class DataFolder:
     Args:
         root: holds a folder for each set.
         allow_changed: take files whose checksum is not the published one; `changed` lists them.
+        more: set -> a folder of its files, for those that `root` lacks.
     """
 
-    def __init__(self, root: Path, *, allow_changed: bool = False):
+    def __init__(self, root: Path, *, allow_changed: bool = False, more: Mapping[str, Path] | None = None):
         self._root = root
+        self._more = more or {}
         self._allow_changed = allow_changed
         self.changed: list[str] = []
         """Files read so far that differ from the published ones."""
@@ -62,9 +64,12 @@ class DataFolder:
             DataError: it is not there, or differs from the published one.
         """
         path = self._root / name
+        part, _, rest = name.partition("/")
+        if not path.is_file() and part in self._more and (self._more[part] / rest).is_file():
+            path = self._more[part] / rest
         if not path.is_file():
-            raise DataError(f"{path} is missing; fetch {SOURCES[name.split('/')[0]]}, and put it there")
-        self._compare(name, hash_file(path), CHECKSUMS.get(name, ()))
+            raise DataError(f"{path} is missing; fetch {SOURCES[part]}, and put it there")
+        self._compare(name, path, hash_file(path), CHECKSUMS.get(name, ()))
         return path
 
     def read_json(self, name: str) -> Json:
@@ -102,7 +107,8 @@ class DataFolder:
         if not paths:
             raise DataError(f"{root / 'Tool_Library'} is missing; fetch {SOURCES['tooleyes']}, and put it there")
         lines = "".join(f"{hash_file(root / path)}  {path}\n" for path in paths)
-        self._compare("tooleyes/Tool_Library", hashlib.sha256(lines.encode()).hexdigest(), (TOOL_LIBRARY,))
+        found = hashlib.sha256(lines.encode()).hexdigest()
+        self._compare("tooleyes/Tool_Library", root / "Tool_Library", found, (TOOL_LIBRARY,))
         library: dict[str, Json] = {}
         for path in paths:
             try:
@@ -111,13 +117,13 @@ class DataFolder:
                 raise DataError(f"{root / path}: {error}; fetch it anew") from None
         return library
 
-    def _compare(self, name: str, found: str, known: tuple[str, ...]) -> None:
+    def _compare(self, name: str, path: Path, found: str, known: tuple[str, ...]) -> None:
         if found in known or name in self.changed:
             return
         if not self._allow_changed:
             published = " or ".join(known) or "none that is known"
             raise DataError(
-                f"{self._root / name} has SHA-256 {found}, the published one is {published}; scores on changed data "
+                f"{path} has SHA-256 {found}, the published one is {published}; scores on changed data "
                 "compare with nothing: fetch it anew, or pass --allow-changed"
             )
         self.changed.append(name)

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tltrain.benches.bench_rows import BenchRow
+from tltrain.benches.bfcl_multi_turn import NAME as BFCL_MULTI_TURN
+from tltrain.benches.bfcl_multi_turn import MultiTurnRow
 from tltrain.benches.episodes import EpisodeRow
 from tltrain.benches.general_comparison import INSIDE, GeneralEvaluation, is_general, read_general
 from tltrain.benches.public_config import split_spec
@@ -137,7 +139,7 @@ def _read(folder: Path, name: str) -> Evaluation:
     config, inputs = record.get("config", {}), record.get("inputs", {})
     scores = _read_scores(folder)
     if "benches" in config:
-        names = [split_spec(spec)[0] for spec in config["benches"]]
+        names = list(scores.get("benches") or (split_spec(spec)[0] for spec in config["benches"]))
         sets = [_read_public(folder, each, scores) for each in names]
     else:
         readers: dict[str, Callable[[Path], EvaluatedSet]] = {
@@ -198,6 +200,8 @@ def _read_public(folder: Path, name: str, scores: Mapping[str, Any]) -> Evaluate
     breakdown = str(described.get("headline") or "")
     if name == TOOLEYES:
         outcomes = [_outcome_of_query(row) for row in read_rows(path, QueryRow)]
+    elif name == BFCL_MULTI_TURN:
+        outcomes = [_outcome_of_talk(row) for row in read_rows(path, MultiTurnRow)]
     else:
         rows = read_rows(path, BenchRow)
         breakdowns = [each for each in (_WIDER, breakdown) if len({row.groups.get(each) for row in rows}) > 1]
@@ -283,6 +287,20 @@ def _outcome_of_query(row: QueryRow) -> Outcome:
         shares=counted | _verdicts({"VA": row.valid_answer}),
         query=row.query,
         answer="\n\n".join(row.completions),
+        syntax=row.syntax,
+    )
+
+
+def _outcome_of_talk(row: MultiTurnRow) -> Outcome:
+    return Outcome(
+        id=row.id,
+        cluster=row.id,
+        parts=(row.category,),
+        label=row.label,
+        right=row.valid,
+        shares={} if row.valid is None else {"CE": Share(row.num_failed, row.num_calls), "valid": Share(row.valid, 1)},
+        query=row.query,
+        answer="\n\n".join(text for turn in row.completions for text in turn),
         syntax=row.syntax,
     )
 

@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from tltrain.benches.bfcl_cases import expand_parts
+from tltrain.benches.bfcl_cases import ALL_PARTS, expand_parts
 from tltrain.benches.endpoint_policy import EndpointModel
 from tltrain.benches.rotbench import LEVELS, PromptStyle
 from tltrain.constrained.config import Constrain
@@ -26,7 +26,7 @@ class PublicEvalConfig(BaseModel):
 
     benches: tuple[str, ...] = Field(min_length=1)
     """Test sets; parts follow a colon, as in `rotbench:clean+heavy` and `bfcl:exec+live`. bfcl alone is bfcl:exec, the
-    240 cases of the paper; rotbench alone is all five levels."""
+    240 cases of the paper; rotbench alone is all five levels. bfcl:multi_turn needs a Python that has bfcl-eval."""
     style: PromptStyle = PromptStyle.NATIVE
     """Of RoTBench and ToolEyes, which bring prompts of their own; native: the model's own tool template."""
     openapi: bool = False
@@ -74,7 +74,7 @@ class PublicEvalConfig(BaseModel):
             name, parts = split_spec(spec)
             names.append(name)
             if name == "bfcl":
-                expand_parts(parts)
+                expand_parts(parts, ALL_PARTS)
             unknown = [part for part in parts if name != "bfcl" and part not in (LEVELS if name == "rotbench" else ())]
             if unknown:
                 known = f"has the parts {', '.join(LEVELS)}" if name == "rotbench" else "has no parts"

@@ -13,6 +13,7 @@ from tltrain.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from tltrain.benches.bench_scores import BenchScores, GroupScores
+    from tltrain.benches.bfcl_environment import BfclEnvironment
 
 GROUP = typer.Typer(cls=DefaultVerbGroup, help="Measure a model.", rich_markup_mode=None)
 GROUP.command(
@@ -38,6 +39,7 @@ def score(
     underscore_to_dot: Annotated[
         bool, typer.Option("--underscore-to-dot", help="BFCL's files write _ for each dot in a tool's name.")
     ] = False,
+    bfcl_python: measuring_verbs.BfclPython = None,
     allow_changed: measuring_verbs.AllowChanged = False,
     as_json: AsJson = False,
 ) -> None:
@@ -51,7 +53,9 @@ def score(
 
     folder = resolve_data_dir(data_dir)
     if (run / "stage.json").is_file():
-        scores = score_again(run, data_dir=folder, allow_changed=allow_changed)
+        scores = score_again(
+            run, data_dir=folder, allow_changed=allow_changed, environment=bfcl_environment(bfcl_python)
+        )
         found: Mapping[str, BenchScores] = scores.benches
     else:
         bfcl = score_result_files(
@@ -61,6 +65,18 @@ def score(
     if as_json:
         return print_json({name: bench.model_dump(mode="json") for name, bench in found.items()})
     return print_benches(found)
+
+
+def bfcl_environment(option: Path | None) -> "BfclEnvironment | None":
+    """The environment of BFCL's multi-turn categories that an option or a variable names; nothing is started.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    from tltrain.benches.bfcl_environment import BfclEnvironment, resolve_bfcl_python
+
+    python = resolve_bfcl_python(option)
+    return BfclEnvironment(python) if python else None
 
 
 def print_benches(found: Mapping[str, "BenchScores"]) -> None:
@@ -91,6 +107,7 @@ def _remarks(bench: "BenchScores") -> list[str]:
         "prompts cannot be written by the model's chat template, and are not scored": bench.unwritable,
         "cases got no answer from the endpoint, and are not scored; --resume asks for them again": bench.failed,
         "answers would end the official scorer with an exception": bench.script_crashes,
+        "cases got no result or verdict from their environment, and are not scored": bench.unscored,
     }
     remarks = [f"{number} {what}." for what, number in counted.items() if number]
     return remarks + [f"{file} is not as published." for file in bench.changed_files]

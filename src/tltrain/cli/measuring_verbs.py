@@ -35,6 +35,14 @@ DataDir: TypeAlias = Annotated[
     Path | None,
     typer.Option("--data-dir", metavar="DIR", help="Folder of the public test sets; by default TLTRAIN_DATA."),
 ]
+BfclPython: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--bfcl-python",
+        metavar="PYTHON",
+        help="A Python with bfcl-eval, for BFCL's multi_turn categories; by default TLTRAIN_BFCL_PYTHON.",
+    ),
+]
 AllowChanged: TypeAlias = Annotated[
     bool, typer.Option("--allow-changed", help="Take public test sets that differ from the published files.")
 ]
@@ -52,10 +60,11 @@ def evaluate(
         typer.Option(
             metavar="NAMES",
             help="Public test sets in place of DATA: toolalpaca, rotbench, bfcl, tooleyes, with commas between; parts "
-            "as in rotbench:clean+heavy or bfcl:exec+live.",
+            "as in rotbench:clean+heavy or bfcl:exec+live+multi_turn.",
         ),
     ] = None,
     data_dir: DataDir = None,
+    bfcl_python: BfclPython = None,
     allow_changed: AllowChanged = False,
     endpoint: Annotated[
         str | None,
@@ -96,13 +105,17 @@ def evaluate(
             flags |= {"endpoint.base_url": endpoint, "endpoint.model": model}
         public = _load_public(flags, config, settings)
         if dry_run:
-            return print_config(public, {"data-dir": data_dir, "model": model, "out": out})
+            return print_config(public, {"data-dir": data_dir, "bfcl-python": bfcl_python, "model": model, "out": out})
         reuse = choose_reuse(resume=resume, overwrite=overwrite)
-        return _evaluate_public(public, data_dir=data_dir, model=model, out=out, reuse=reuse, as_json=as_json)
+        return _evaluate_public(
+            public, data_dir=data_dir, bfcl_python=bfcl_python, model=model, out=out, reuse=reuse, as_json=as_json
+        )
     if data is None:
         raise UsageError("give DATA, a file of trajectories, or --bench, names of public test sets")
-    if endpoint or data_dir or allow_changed:
-        raise UsageError("--endpoint, --data-dir and --allow-changed are for --bench; leave them out, or give --bench")
+    if endpoint or data_dir or bfcl_python or allow_changed:
+        raise UsageError(
+            "--endpoint, --data-dir, --bfcl-python and --allow-changed are for --bench; leave them out, or give --bench"
+        )
     from tltrain.benches.config import EvalConfig
     from tltrain.config import load_config
 
@@ -140,13 +153,20 @@ def _load_public(flags: dict[str, object], file: Path | None, settings: list[str
 
 
 def _evaluate_public(
-    config: "PublicEvalConfig", *, data_dir: Path | None, model: str, out: Path, reuse: "Reuse", as_json: bool
+    config: "PublicEvalConfig",
+    *,
+    data_dir: Path | None,
+    bfcl_python: Path | None,
+    model: str,
+    out: Path,
+    reuse: "Reuse",
+    as_json: bool,
 ) -> None:
     from tltrain.benches.data_folder import resolve_data_dir
-    from tltrain.cli.bench_verbs import print_benches
+    from tltrain.cli.bench_verbs import bfcl_environment, print_benches
     from tltrain.progress import ProgressLine
 
-    folder = resolve_data_dir(data_dir)
+    folder, environment = resolve_data_dir(data_dir), bfcl_environment(bfcl_python)
     if config.endpoint is None:
         from tltrain.engine.model import resolve_model
 
@@ -154,10 +174,14 @@ def _evaluate_public(
     with resumable(out), ProgressLine("eval") as progress:
         from tltrain.benches.public_run import evaluate_public as work
 
-        result = work(config, data_dir=folder, model=model, out=out, reuse=reuse, progress=progress)
+        result = work(
+            config, data_dir=folder, model=model, out=out, reuse=reuse, progress=progress, environment=environment
+        )
     if as_json:
         return print_json(result.scores.model_dump(mode="json"))
     print_benches(result.scores.benches)
+    for what, why in result.scores.left_out.items():
+        print(f"{what} is left out. {why}, and pass --resume.")
     return print_facts({"scores": out / "scores.json", "answers": out})
 
 
