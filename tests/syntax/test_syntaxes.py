@@ -144,7 +144,7 @@ def test_long_repetitions_are_read_in_linear_time(syntax: CallSyntax, piece: str
 @pytest.mark.parametrize("prefix", ["", "Prose.\nf(a=", '<tool_call>{"name": "'])
 def test_megabytes_are_refused_at_once(syntax: CallSyntax, piece: str, prefix: str):
     started = time.process_time()
-    parsed = syntax.parse(prefix + piece * (10_000_000 // len(piece)))
+    parsed = syntax.parse(prefix + piece * (3_000_000 // len(piece)))
     assert time.process_time() - started < 2
     assert all("longer than 1,000,000 characters" in call.reason for call in parsed.calls)
 
