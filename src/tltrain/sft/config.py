@@ -49,9 +49,9 @@ class SftConfig(BaseModel):
     group_size: int = Field(default=4, ge=1)
     """Trajectories of one tool list that are drawn into a step together, where there are so many: their common
     beginning is computed once. More is faster, fewer mixes the tools of a step better."""
-    micro_batch_tokens: int = Field(default=8192, ge=1)
+    micro_batch_tokens: int = Field(default=2048, ge=1)
     """Most tokens that run through the model together, those that trajectories share counted once; a longer trajectory
-    runs alone. Memory grows with it, results do not change."""
+    runs alone. Memory grows with it, results do not change. On a CPU more is hardly faster; a GPU gains from 8192."""
     max_length: int = Field(default=8192, ge=2)
     """Tokens; `overlong` says what becomes of a trajectory with a trained token beyond. Default: the paper's script."""
     overlong: Overlong = "drop"
