@@ -140,7 +140,7 @@ def kept_bytes(shape: Shape, num_layers: int, tokens: int, rank: int | None) -> 
 
 def measure(shape: Shape, tokens: int, counted: int) -> None:
     """Steps of the real model, its peak over what was loaded beside the computed one."""
-    from sft_measure import Memory
+    from measure import Memory
 
     weights, _ = count_weights(shape)
     kept = bytes_of_block(shape, counted, None)

@@ -1,121 +1,119 @@
-"""PPO throughput: one step of tltrain against the plain way, one sample at a time, on the same prompts in one run.
+"""PPO: tltrain against TRL's GRPOTrainer, the same model, prompts, group size, lengths and one update, in one run.
 
-    python bench/ppo.py --model smollm2-135m-instruct --num-prompts 16
+    python bench/ppo.py --trl-python ~/trl/bin/python --rlla rlla_sft.json --out ppo_bench
+    python bench/ppo.py --trl-python ~/trl/bin/python --sets fixed --threads 2
 
-The plain way samples each completion with `generate`, of the same length as tltrain's, then runs the reference and the
-policy's values once without gradient, and the policy once with it, logits at all positions. Both do one pass of
-updates in float32 with a value head; loading, judging and the plain optimizer's update are not timed.
+TRL (1.16) stands in an environment of its own: `pip install torch==2.13.0 trl==1.16.0`. One step is measured on each
+side, each in a process of its own: completions of some prompts are sampled, the reference scores them, and one
+optimizer step with the loss of GRPO follows, KL term included. Nothing may end a completion but the limit of tokens, so
+that both sides sample and learn from equally many; where a call is complete, tltrain would stop. Loading, judging and
+saving are not timed.
+
+TRL samples with `generate` of transformers, all completions of the step as one batch; "rollout" compares with that.
+
+Two sets, see `sft_sets`: "fixed" (one list of 20 tools) and "varied" (ToolRL's rlla_sft, other tools in every prompt,
+which only the completions of one prompt then share).
 """
 
 import argparse
-import copy
+import json
+import sys
 import tempfile
-import time
-from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import torch
+from sft_sets import SETS
+from sides import run_side
 
-from tltrain.engine.device import pick_device
-from tltrain.engine.model import load_model
-from tltrain.formats.read import read_trajectories
-from tltrain.generate.config import GenerateConfig
-from tltrain.generate.run import generate
-from tltrain.render.template import ensure_tool_template
-from tltrain.rl.actor import Actor
-from tltrain.rl.batches import plan_minibatches, plan_steps
-from tltrain.rl.config import PpoConfig
-from tltrain.rl.critic import Critic
-from tltrain.rl.experience import gain_experience
-from tltrain.rl.prompts import make_prompts
-from tltrain.rl.rollouts import Rollout, draw_rollouts
-from tltrain.rl.scoring import Scorer
-from tltrain.rl.update import Updater
-from tltrain.syntax import get_syntax
+from tltrain.engine.model import resolve_model
+from tltrain.files import encode_line, write_text_atomic
+from tltrain.formats.openai_chat import row_from_trajectory
+
+_MIB = 2**20
 
 
 def main() -> None:
+    arguments = parse_arguments()
+    results = []
+    for name in arguments.sets:
+        summary, _, trajectories = SETS[name](arguments.num_rows, arguments.rlla)
+        print(f"{name}: {summary}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            data = Path(folder) / "train.jsonl"
+            write_text_atomic(data, "".join(encode_line(row_from_trajectory(row)) for row in trajectories))
+            job = make_job(arguments, data)
+            ours = run_side(sys.executable, "ppo_tltrain.py", job)
+        theirs = None
+        if arguments.trl_python:
+            theirs = run_side(arguments.trl_python, "ppo_trl.py", job | {"prompts": ours["prompts"]})
+        print("\n".join(describe(ours, theirs)), flush=True)
+        results.append({"set": name, "summary": summary, "job": job, "tltrain": ours, "trl": theirs})
+    if arguments.out:
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        (arguments.out / "ppo.json").write_text(json.dumps(results, indent=1))
+        print(f"written: {arguments.out / 'ppo.json'}")
+
+
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="smollm2-135m-instruct")
-    parser.add_argument("--num-prompts", type=int, default=16)
-    parser.add_argument("--max-new-tokens", type=int, default=32)
-    parser.add_argument("--kits", nargs="+", default=["calendar", "bank"], help="fewer kits: more shared prefixes")
+    parser.add_argument("--model", default="smollm2-135m-instruct", help="name or folder, as tltrain takes it")
+    parser.add_argument("--trl-python", help="Python of an environment with TRL; without it tltrain alone is measured")
+    parser.add_argument("--sets", nargs="+", choices=["fixed", "varied"], default=["fixed", "varied"])
+    parser.add_argument("--rlla", type=Path, help="ToolRL's rlla_sft.json, for the set varied")
+    parser.add_argument("--num-rows", type=int, default=100, help="dialogues of a set, whose calls are the prompts")
+    parser.add_argument("--prompts", type=int, default=4, help="of the step")
+    parser.add_argument("--group-size", type=int, default=8, help="completions of each prompt")
+    parser.add_argument("--new-tokens", type=int, default=48, help="of each completion")
+    parser.add_argument("--max-prompt-length", type=int, default=4096)
+    parser.add_argument("--micro-batch-tokens", type=int, default=2048, help="tltrain's")
+    parser.add_argument("--trl-batch-size", type=int, default=8, help="completions to a micro-batch of TRL's")
+    parser.add_argument("--threads", type=int, help="of torch, on both sides")
+    parser.add_argument("--out", type=Path, help="folder for ppo.json")
     arguments = parser.parse_args()
-
-    loaded = load_model(arguments.model)
-    scorer = Scorer(get_syntax(ensure_tool_template(loaded.tokenizer)))
-    size = arguments.num_prompts
-    config = PpoConfig(
-        prompts_per_step=size,
-        group_size=min(8, size),
-        minibatch_size=size,
-        micro_batch_tokens=4096,
-        num_updates=1,
-        max_new_tokens=arguments.max_new_tokens,
-        precision="float32",
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        generate(GenerateConfig(num_train=2 * size, num_test=0, train_kits=tuple(arguments.kits)), Path(folder))
-        trajectories = read_trajectories(Path(folder) / "train.jsonl").trajectories
-    found = make_prompts(
-        trajectories, loaded.tokenizer, scorer.syntax, blocked={}, max_length=4096, max_prompts=size, seed=0
-    )
-    device = pick_device()
-    plain_model = copy.deepcopy(loaded.model).to(device)
-    reference = copy.deepcopy(plain_model)
-    critic, actor = Critic(config, loaded.model, device), Actor(config, loaded.model, device)
-
-    times = [time.perf_counter()]
-    step = plan_steps(found.prompts, config)[0]
-    groups = [[found.prompts[index] for index in group] for group in step]
-    rollouts = draw_rollouts(actor, loaded.tokenizer, groups, scorer=scorer, config=config, step=0).rollouts
-    times.append(time.perf_counter())
-    experience = gain_experience(actor, critic, rollouts, config)
-    minibatches = plan_minibatches([r.group for r in rollouts], num_updates=1, minibatch_size=size, seed=0, step=0)
-    Updater(config, actor, critic, num_steps=1).update(experience, minibatches, first_step=0)
-    times.append(time.perf_counter())
-    _sample_plainly(plain_model, rollouts)
-    times.append(time.perf_counter())
-    _update_plainly(plain_model, reference, rollouts)
-    times.append(time.perf_counter())
-
-    rollout, update, plain_rollout, plain_update = (end - start for start, end in pairwise(times))
-    print(f"{len(rollouts)} samples, {sum(len(r.completion.ids) for r in rollouts)} sampled tokens")
-    for name, first, second in (("plain", plain_rollout, plain_update), ("tltrain", rollout, update)):
-        speed = len(rollouts) / (first + second)
-        print(f"{name:8} {speed:6.3f} samples/s: rollout {first:6.1f} s, update {second:6.1f} s")
-    total = (plain_rollout + plain_update) / (rollout + update)
-    print(f"ratio {total:.2f}: rollout {plain_rollout / rollout:.2f}, update {plain_update / update:.2f}")
+    if arguments.prompts * arguments.group_size % arguments.trl_batch_size:
+        raise SystemExit(f"--trl-batch-size {arguments.trl_batch_size} does not divide the step's completions")
+    return arguments
 
 
-@torch.no_grad()
-def _sample_plainly(model: Any, rollouts: Sequence[Rollout]) -> None:
-    for rollout in rollouts:
-        prompt = torch.tensor([list(rollout.prompt.ids)], device=model.device)
-        length = len(rollout.completion.ids)
-        model.generate(
-            prompt,
-            attention_mask=torch.ones_like(prompt),
-            do_sample=True,
-            max_new_tokens=length,
-            min_new_tokens=length,
+def make_job(arguments: argparse.Namespace, data: Path) -> dict[str, Any]:
+    """All that decides what the sides compute."""
+    names = ("prompts", "group_size", "new_tokens", "max_prompt_length", "micro_batch_tokens", "trl_batch_size")
+    job = {name: getattr(arguments, name) for name in names}
+    job["num_prompts"] = job.pop("prompts")
+    return job | {
+        "model": str(resolve_model(arguments.model)),
+        "data": str(data),
+        "threads": arguments.threads,
+        "learning_rate": 1e-6,
+        "kl_coef": 0.04,
+    }
+
+
+def describe(ours: dict[str, Any], theirs: dict[str, Any] | None) -> list[str]:
+    """Lines for people."""
+    lines = [
+        f"  {ours['samples']} completions of {ours['tokens'] / ours['samples']:.0f} tokens, prompts of "
+        f"{ours['prompt_tokens'] / ours['samples']:.0f}"
+    ]
+    for name, side in (("TRL", theirs), ("tltrain", ours)):
+        if side:
+            lines.append(
+                f"  {name:8}{side['samples'] / side['seconds']:7.3f} completions/s: {side['seconds']:.1f} s, of which "
+                f"rollout {side['seconds_rollout']:.1f}; processor {side['cpu_seconds']:.0f} s; "
+                f"peak {side['peak'] / _MIB:.0f} MiB"
+            )
+    if theirs:
+        for name in ("samples", "tokens", "prompt_tokens"):
+            if theirs[name] != ours[name]:
+                raise SystemExit(f"the sides did not do the same: {name} {ours[name]}, TRL's {theirs[name]}")
+        rest = [side["seconds"] - side["seconds_rollout"] for side in (theirs, ours)]
+        lines.append(
+            f"  ratio {theirs['seconds'] / ours['seconds']:.2f}: rollout "
+            f"{theirs['seconds_rollout'] / ours['seconds_rollout']:.2f}, the rest {rest[0] / rest[1]:.2f}; "
+            f"processor {theirs['cpu_seconds'] / ours['cpu_seconds']:.2f}; memory {ours['peak'] / theirs['peak']:.2f} "
+            "of TRL's"
         )
-
-
-def _update_plainly(model: Any, reference: Any, rollouts: Sequence[Rollout]) -> None:
-    head = torch.nn.Linear(model.config.hidden_size, 1, device=model.device)
-    for rollout in rollouts:
-        ids = torch.tensor([list(rollout.sequence.ids)], device=model.device)
-        own = slice(len(rollout.prompt.ids) - 1, ids.shape[1] - 1)
-        with torch.no_grad():
-            reference(input_ids=ids).logits.log_softmax(-1)
-            head(model(input_ids=ids, output_hidden_states=True).hidden_states[-1])
-        output = model(input_ids=ids, output_hidden_states=True)
-        logprobs = output.logits[0, own].log_softmax(-1).gather(1, ids[0, own.start + 1 :, None])
-        values = head(output.hidden_states[-1].detach())[0, own]
-        (logprobs.mean() + values.square().mean()).backward()
+    return lines
 
 
 if __name__ == "__main__":

@@ -25,22 +25,19 @@ for attention. Nothing is counted for padding, recomputed logits, or what a side
 
 import argparse
 import json
-import os
 import re
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sft_sets import IGNORED, SETS, BenchSet, Row, make_set
+from sides import run_side
 
 from tltrain.engine.model import load_tokenizer, resolve_model
 from tltrain.engine.prefix_tree import build_tree, plan_micro_batches, plan_trunks
 
-_HERE = Path(__file__).parent
 _MIB = 2**20
 
 _SETTINGS = ["padded:1", "padded:1:labels", "padded:4:labels", "padding-free:4:labels"]
@@ -162,24 +159,6 @@ def make_job(arguments: argparse.Namespace, steps: Sequence[Sequence[Row]]) -> d
         },
         "threads": arguments.threads,
     }
-
-
-def run_side(python: str, script: str, job: dict[str, Any]) -> dict[str, Any]:
-    """Run one side in its own process.
-
-    Raises:
-        SystemExit: it failed; its own message is on stderr.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        job_file, result_file = Path(folder) / "job.json", Path(folder) / "result.json"
-        job_file.write_text(json.dumps(job))
-        environment = dict(os.environ, TOKENIZERS_PARALLELISM="false", HF_HUB_OFFLINE="1")
-        command = [python, str(_HERE / script), str(job_file), str(result_file)]
-        done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        if done.returncode:
-            raise SystemExit(f"{script} failed:\n{done.stderr[-3000:]}")
-        result: dict[str, Any] = json.loads(result_file.read_text())
-    return result
 
 
 def try_settings(

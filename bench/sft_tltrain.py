@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sft_measure import Clock, Memory, fill_adapters, measure_matmul, read_job, write_result
+from measure import Clock, Memory, fill_adapters, measure_matmul, read_job, write_result
 
 from tltrain.engine.model import load_model
 from tltrain.engine.parallel import find_processes

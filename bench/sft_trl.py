@@ -11,7 +11,7 @@ import torch
 import transformers
 import trl
 from datasets import Dataset
-from sft_measure import Clock, Memory, fill_adapters, measure_matmul, read_job, write_result
+from measure import Clock, Memory, fill_adapters, measure_matmul, read_job, write_result
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 from trl.trainer import utils

@@ -1,4 +1,7 @@
-"""What both sides of `bench/sft.py` measure alike. Needs torch alone: it also runs beside TRL, in its environment."""
+"""What both sides of `bench/sft.py` and `bench/ppo.py` measure alike.
+
+Needs torch alone: it also runs beside TRL, in its environment.
+"""
 
 import json
 import math
@@ -77,8 +80,12 @@ class Memory:
 
     def read(self) -> dict[str, int]:
         """What was there after loading, and the peak since."""
-        peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _status("VmHWM")
-        return {"loaded": self.loaded, "peak": peak}
+        return {"loaded": self.loaded, "peak": read_peak()}
+
+
+def read_peak() -> int:
+    """The most memory of this process so far, in bytes: of the accelerator where there is one."""
+    return torch.cuda.max_memory_allocated() if torch.cuda.is_available() else _status("VmHWM")
 
 
 def _status(field: str) -> int:
