@@ -23,6 +23,7 @@ from tltrain.errors import DataError, TltrainError
 from tltrain.files import read_json_lines
 from tltrain.launcher import leave_to_the_first
 from tltrain.render.template import ensure_tool_template
+from tltrain.rewards.answers import gold_text
 from tltrain.rl.actor import Actor
 from tltrain.rl.batches import count_updates, plan_minibatches, plan_steps
 from tltrain.rl.best import BestWeights
@@ -33,6 +34,7 @@ from tltrain.rl.health import find_warnings
 from tltrain.rl.kl import AdaptiveKl
 from tltrain.rl.prepare import find_prompts
 from tltrain.rl.prompts import Prompt, split_heldout
+from tltrain.rl.reward_audit import turn_of
 from tltrain.rl.rollouts import Rollout, draw_rollouts, measure_heldout
 from tltrain.rl.scoring import RewardFunction, Scorer, function_name
 from tltrain.rl.step_record import describe_rollouts, describe_times
@@ -59,7 +61,7 @@ class PpoResult:
     num_set_aside: int
     """Rows and prompts that could not be used; listed in quarantine.jsonl."""
     left_out: Mapping[str, int]
-    """Why a call of the data is no prompt -> number of such calls."""
+    """Why a call of the data, or a turn, is no prompt -> number of such."""
     num_steps: int
     heldout_before: Mapping[str, float | None]
     """What the SFT model got right on held-out prompts, see `measure_heldout`; empty where nothing was held out."""
@@ -97,7 +99,8 @@ def ppo(
 
     Args:
         config: settings.
-        data: trajectories, JSON Lines of OpenAI chat messages with tools; each right call becomes a prompt.
+        data: trajectories, JSON Lines of OpenAI chat messages with tools; right turns become prompts, see
+            `config.turns`.
         model: the fine-tuned model, see `load_model`; actor, reference and a separate critic start from it.
         out: folder of the stage.
         verdicts: verdicts.jsonl of `audit`; None audits the data on the way.
@@ -349,7 +352,7 @@ class _Trainer:
                 # a token stands for at least one character as a rule, so this many hold the tail
                 "prompt": self._tokenizer.decode(rollouts[index].prompt.ids[-_PROMPT_TAIL:])[-_PROMPT_TAIL:],
                 "completion": rollouts[index].text,
-                "gold": self._scorer.syntax.render("", [rollouts[index].prompt.gold]),
+                "gold": gold_text(turn_of(rollouts[index].prompt), self._scorer.syntax),
                 "reward": rollouts[index].score.value,
                 "label": rollouts[index].score.diagnosis.label,
                 "is_finished": rollouts[index].completion.is_finished,
