@@ -9,6 +9,7 @@ from tltrain.constrained.config import Constrain
 from tltrain.engine.settings import LoraConfig, OptimizerConfig, Precision, Sharding
 from tltrain.rewards.compare import CompareConfig
 from tltrain.rewards.rules import RewardTable
+from tltrain.rl.curriculum import CurriculumConfig
 from tltrain.rl.turns import Turns
 
 CriticKind = Literal["head", "separate"]
@@ -72,8 +73,10 @@ class PpoConfig(BaseModel):
     """Most prompts to use, held-out ones included; a random choice is taken of more. None: all, as the paper."""
     max_prompt_length: int = Field(default=8192, ge=1)
     """Tokens; longer prompts are set aside. Default: the paper."""
+    curriculum: CurriculumConfig | None = None
+    """Draw the prompts of a step by what the policy still gets wrong. None: all of them once an epoch, as the paper."""
     num_epochs: float = Field(default=3.0, gt=0, allow_inf_nan=False)
-    """Passes over the prompts. Default: the paper."""
+    """Passes over the prompts; with a curriculum as many steps as that. Default: the paper."""
     max_steps: int | None = Field(default=None, ge=1)
     """Most steps, where the epochs make more."""
 
