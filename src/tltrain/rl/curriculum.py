@@ -1,9 +1,9 @@
 """Drawing the prompts of a step in proportion to what the policy still gets wrong: settings, and the draw itself.
 
 Source: the idea is Prioritized Level Replay's, Jiang et al. 2021, arXiv:2010.03934: what to practise next is drawn by
-how the policy did there last. Departures: the score is the share of wrong answers and not the size of TD errors; it belongs
-to a kind of prompt, as a prompt is seen a few times at most; the chance is in proportion to it and not to its rank; and
-a floor under all chances stands for the staleness term.
+how the policy did there last. Departures: the score is the share of wrong answers and not the size of TD errors; it
+belongs to a kind of prompt, as a prompt is seen a few times at most; the chance is in proportion to it and not to its
+rank; and a floor under all chances stands for the staleness term.
 """
 
 import random
