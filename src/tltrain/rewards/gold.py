@@ -40,7 +40,7 @@ def read_golds(value: Any, syntax: CallSyntax, tools: Sequence[Tool], field: str
 
 
 def read_offered(value: Any, field: str = "tools") -> tuple[Tool, ...]:
-    """The tools on offer: a list of `{"name", "parameters"}`, OpenAI's or pydantic objects of either, or JSON text of one.
+    """The tools on offer: a list of `{"name", "parameters"}` or OpenAI's, JSON text of one, or pydantic objects.
 
     Raises:
         DataError: names what is wrong.

@@ -4,8 +4,8 @@
 
 A row's `answer` is the right call as text, see `read_golds`, unless its `info` has `gold`; the tools stand in
 `info["tools"]`, `info["tool_defs"]` or, of older versions, `info["oai_tools"]`, or in the same fields of the state,
-where an environment puts its `tool_defs`. `info` may be JSON text. A rubric logs what a reward function raises, and gives
-the completion 0, which is more than wrong calls earn: read its log when you start.
+where an environment puts its `tool_defs`. `info` may be JSON text. A rubric logs what a reward function raises, and
+gives the completion 0, which is more than wrong calls earn: read its log when you start.
 
 Rubrics were run with verifiers 0.3.1, the last version that has them.
 """
