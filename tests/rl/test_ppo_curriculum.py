@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from rl.test_ppo_train import _CONFIG, _KILLER, _are_equal, _metrics
+from tltrain.engine.checkpoint import load_checkpoint, save_checkpoint
 from tltrain.report.gallery import _ppo_charts
 from tltrain.report.records import PpoStep
 from tltrain.rl.config import PpoConfig
@@ -131,6 +132,19 @@ def test_a_draw_depends_on_seed_and_step_alone():
     assert len({str(curriculum().draw(step)) for step in range(20)}) > 5
 
 
+@pytest.mark.parametrize("by", ["error", "tool", "prompt"])
+def test_a_checkpoint_holds_what_was_learnt(by: Any, tmp_path: Path):
+    made, fresh = curriculum(by=by, floor=0.01), curriculum(by=by, floor=0.01)
+    for _ in range(9):
+        made.learn(((0, 1), (2, 3)), [*map(answer, PROMPTS[:3]), answer(PROMPTS[3], CallError.UNWANTED_CALL)])
+    draws = [made.draw(step) for step in range(9)]
+    assert [fresh.draw(step) for step in range(9)] != draws
+    save_checkpoint(tmp_path, 9, {"curriculum": made}, {})
+    assert load_checkpoint(tmp_path, {"curriculum": fresh}, {}) == 9
+    assert [fresh.draw(step) for step in range(9)] == draws
+    assert (fresh.kinds.tolist(), fresh.means.tolist()) == (made.kinds.tolist(), made.means.tolist())
+
+
 CONFIG = _CONFIG.model_copy(
     update={
         "curriculum": CurriculumConfig(),
@@ -161,6 +175,7 @@ def test_a_run_tells_of_its_curriculum_and_the_page_shows_it(trained: Path):
     assert {"ppo_curriculum", "ppo_curriculum_wrong"} <= {chart.name for chart in charts if chart}
 
 
+@pytest.mark.slow
 def test_a_killed_run_draws_the_same_prompts(trained: Path, tiny_sft: Path, few_rows: Path, tmp_path: Path):
     kills = [("log", 12, 2)]  # 5 rows a step: step 2 is in the logs, and not in the checkpoint after step 1
     arguments = [CONFIG.model_dump_json(), str(few_rows), str(tiny_sft), str(tmp_path / "out"), json.dumps(kills)]

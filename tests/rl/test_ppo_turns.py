@@ -225,7 +225,9 @@ def rows(path: Path, last_text: str = "That is all.") -> Path:
     return path
 
 
-@pytest.mark.parametrize(("turns", "constrain"), [("calls", "call"), ("all", "auto")])
+@pytest.mark.parametrize(
+    ("turns", "constrain"), [pytest.param("calls", "call", marks=pytest.mark.slow), ("all", "auto")]
+)
 def test_a_run_under_a_grammar(tiny_sft, tmp_path, turns, constrain):
     pytest.importorskip("llguidance")
     config = CONFIG.model_copy(
