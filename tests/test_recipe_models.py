@@ -1,4 +1,4 @@
-"""Each shipped recipe's `sft` for two steps, on a small random model of the architecture that it names."""
+"""Each shipped recipe's `sft` and `ppo` for two steps, on a small random model of the architecture that it names."""
 
 import json
 import math
@@ -14,9 +14,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast,
 
 from render.template_shapes import CHATML, SHAPES
 from tltrain.engine.model import load_model
+from tltrain.engine.settings import LoraConfig
 from tltrain.generate.run import generate
 from tltrain.recipe import Recipe, load_recipe, shipped_recipes
 from tltrain.render.template import ensure_tool_template
+from tltrain.rl.train import ppo
 from tltrain.sft.train import sft
 
 _SIZES: dict[str, Any] = {
@@ -106,17 +108,31 @@ def test_no_recipe_is_forgotten():
     assert set(shipped_recipes()) == set(RECIPES)
 
 
-@pytest.mark.parametrize("name", sorted(RECIPES))
-def test_two_steps_of_sft(name: str, tmp_path: Path):
+def _prepare(name: str, folder: Path) -> tuple[Expected, Recipe, Path, Any]:
+    """Data of the recipe, and a random model in `folder`/model."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     expected, recipe = RECIPES[name], load_recipe(name)
     assert recipe.model == expected.model
-    data = _data(recipe, tmp_path / "data")
+    data = _data(recipe, folder / "data")
     model, tokenizer = expected.make(data.read_text().splitlines())
-    model.save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
+    model.save_pretrained(folder / "model")
+    tokenizer.save_pretrained(folder / "model")
+    return expected, recipe, data, model
 
+
+def _check_changes(before: Path, after: Path, lora: LoraConfig | None) -> None:
+    """All weights changed, or those that have adapters."""
+    old, new = load_file(before / "model.safetensors"), load_file(after / "model.safetensors")
+    changed = {key for key in old if not torch.equal(old[key], new[key])}
+    blocks = range(int((lora.frozen_share if lora else 0) * 3), 3)
+    adapted = {key for key in old if "proj.weight" in key and any(f"layers.{block}." in key for block in blocks)}
+    assert changed == (adapted if lora else set(old))
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_two_steps_of_sft(name: str, tmp_path: Path):
+    expected, recipe, data, model = _prepare(name, tmp_path)
     assert recipe.sft is not None
     steps_an_epoch = math.ceil(24 * (1 - recipe.sft.heldout_share) / recipe.sft.batch_size)
     config = recipe.sft.model_copy(update={"num_epochs": 2 / steps_an_epoch})
@@ -130,9 +146,30 @@ def test_two_steps_of_sft(name: str, tmp_path: Path):
     loaded = load_model(result.model)
     assert type(loaded.model) is type(model)
     assert ensure_tool_template(loaded.tokenizer) == expected.syntax
-    before = load_file(tmp_path / "model" / "model.safetensors")
-    after = load_file(result.model / "model.safetensors")
-    changed = {key for key in before if not torch.equal(before[key], after[key])}
-    blocks = range(int((config.lora.frozen_share if config.lora else 0) * 3), 3)
-    adapted = {key for key in before if "proj.weight" in key and any(f"layers.{block}." in key for block in blocks)}
-    assert changed == (adapted if config.lora else set(before))
+    _check_changes(tmp_path / "model", result.model, config.lora)
+
+
+def _num_letters(*, completion: str, **_: object) -> float:
+    """A random model calls nothing, so that by the rules all its completions earn the same."""
+    return sum(map(str.isalpha, completion)) / 50
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
+def test_two_steps_of_ppo(name: str, tmp_path: Path):
+    _, recipe, data, model = _prepare(name, tmp_path)
+    assert recipe.ppo is not None
+    # small steps of short completions, a rate that shows in two of them, the weights after the last; float32 is fastest
+    sizes = {"prompts_per_step": 2, "group_size": 2, "minibatch_size": 4, "max_new_tokens": 8, "max_steps": 2}
+    sizes |= {"max_prompts": 12, "num_epochs": 3, "evaluate_every": 2, "precision": "float32", "keep": "last"}
+    rate = recipe.ppo.actor_optimizer.model_copy(update={"learning_rate": 1e-3})
+    config = recipe.ppo.model_copy(update=sizes | {"actor_optimizer": rate, "max_prompt_length": 8192})
+    result = ppo(config, data=data, model=tmp_path / "model", out=tmp_path / "out", reward=_num_letters)
+
+    assert (result.num_steps, result.num_set_aside) == (2, 0)
+    rows = [json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines()]
+    assert all(math.isfinite(row["policy_loss"]) and row["grad_norm"] > 0 for row in rows)
+    assert all(row["num_rollouts"] == 2 * config.samples_per_prompt for row in rows)
+    assert rows[0]["kl"] == pytest.approx(0, abs=1e-2)
+    assert rows[1]["kl"] != rows[0]["kl"]
+    assert type(load_model(result.model).model) is type(model)
+    _check_changes(tmp_path / "model", result.model, config.lora)

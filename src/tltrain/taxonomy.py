@@ -107,6 +107,21 @@ class TurnDiagnosis:
         return tuple(error for error in CallError if error in found)
 
     @property
+    def tool_selected(self) -> bool:
+        """The right tools are called, or rightly none."""
+        return all(part.tool_selected for part in self.parts)
+
+    @property
+    def parameters_identified(self) -> bool:
+        """The tools and the sets of parameter names are right."""
+        return all(part.parameters_identified for part in self.parts)
+
+    @property
+    def content_filled(self) -> bool:
+        """Everything is right."""
+        return all(part.content_filled for part in self.parts)
+
+    @property
     def label(self) -> str:
         """`all_right`, or the errors joined with `+`."""
         return Diagnosis(errors=self.errors).label

@@ -6,6 +6,7 @@ import json
 from types import SimpleNamespace
 
 import pytest
+from pydantic import BaseModel
 
 from tltrain.errors import DataError, UsageError
 from tltrain.rewards import RewardTable
@@ -193,3 +194,22 @@ def test_verifiers():
         call_rubric(function, facts | {"answer": ""})
     with pytest.raises(DataError, match="is no JSON"):
         call_rubric(function, facts | {"info": "{"})
+
+
+class OfferedTool(BaseModel):
+    """As verifiers holds a tool: no mapping, and without `function` around it."""
+
+    name: str
+    parameters: dict
+    strict: bool | None = None
+
+
+def test_verifiers_finds_the_tools_of_the_environment():
+    function = verifiers.make_reward()
+    offered = [OfferedTool(name=tool["function"]["name"], parameters=tool["function"]["parameters"]) for tool in TOOLS]
+    facts = {"completion": WRONG_TOOL, "answer": json.dumps(GOLD), "info": {}}
+    assert call_rubric(function, facts | {"state": {"tool_defs": offered}}) == -1.5
+    # nobody said what is on offer: an invented tool could not be told from a wrong one
+    with pytest.raises(DataError, match="the row has no tools"):
+        call_rubric(function, facts | {"state": {"tool_defs": []}})
+    assert call_rubric(function, facts | {"info": {"tools": []}}) == -2

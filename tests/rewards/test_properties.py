@@ -79,6 +79,59 @@ def test_a_call_added_to_any_answer_to_one_call_never_helps(calls, extra, gold, 
     assert earn([*calls, extra], [gold], rules) == rules.reward.format
 
 
+SEVERAL = st.lists(CALLS, min_size=2, max_size=4)
+
+
+@given(SEVERAL, st.lists(ANY_CALLS, max_size=6), ANY_CALLS, RULES, st.integers(0, 6))
+def test_a_call_added_to_as_many_as_are_right_never_helps(golds, calls, extra, rules, place):
+    calls = (calls + golds)[: max(len(calls), len(golds))]
+    more = [*calls[:place], extra, *calls[place:]]
+    assert earn(more, golds, rules) == rules.reward.format
+    if rules.reward.format == rules.reward.lowest:  # as in the paper's table
+        assert earn(more, golds, rules) <= earn(calls, golds, rules)
+
+
+@given(SEVERAL, ANY_CALLS, RULES, st.data())
+def test_a_wrong_call_in_place_of_a_right_one_costs_what_it_is_worth_alone_or_more(golds, wrong, rules, data):
+    most = rules.reward.right
+    alone = [earn([wrong], [gold], rules) for gold in golds]
+    if most in alone:
+        return
+    calls = list(golds)
+    calls[data.draw(st.integers(0, len(calls) - 1))] = wrong
+    earned = earn(calls, golds, rules)
+    assert earned <= ((len(golds) - 1) * most + max(alone)) / len(golds) + 1e-9
+    assert earned < most
+
+
+@given(SEVERAL, st.sampled_from(["colour", "size"]), VALUES, RULES, st.data())
+def test_an_invented_or_missing_argument_never_helps_among_several_calls(golds, name, value, rules, data):
+    place = data.draw(st.integers(0, len(golds) - 1))
+    arguments = dict(golds[place].arguments)
+    if any(name in gold.arguments for gold in golds):  # a right argument of another call may fit there
+        return
+    is_invented = data.draw(st.booleans()) or not arguments
+    if is_invented:
+        arguments[name] = value
+    else:
+        del arguments[next(iter(arguments))]
+    spoilt = ToolCall(name=golds[place].name, arguments=arguments)
+    if not is_invented and any(earn([spoilt], [gold], rules) == rules.reward.right for gold in golds):
+        return  # what is left is another right call, which the next test is about
+    earned = earn([*golds[:place], spoilt, *golds[place + 1 :]], golds, rules)
+    assert earned < earn(golds, golds, rules) == rules.reward.right
+
+
+@given(SEVERAL, RULES, st.data())
+def test_a_right_call_said_twice_or_left_out_does_not_stand_for_another(golds, rules, data):
+    first, second = data.draw(st.permutations(range(len(golds))))[:2]
+    left_out = golds[:first] + golds[first + 1 :]
+    expected = ((len(golds) - 1) * rules.reward.right + rules.reward.format) / len(golds)
+    assert earn(left_out, golds, rules) == pytest.approx(expected)
+    if earn([golds[second]], [golds[first]], rules) != rules.reward.right:
+        assert earn([*left_out, golds[second]], golds, rules) < rules.reward.right
+
+
 @given(CALLS, CALLS, st.sampled_from(["colour", "size"]), VALUES, RULES)
 def test_an_invented_argument_never_helps(call, gold, name, value, rules):
     if name in gold.arguments or name in call.arguments:

@@ -18,6 +18,7 @@ from tltrain.engine.settings import LoraConfig, OptimizerConfig
 from tltrain.rl import train
 from tltrain.rl.batches import share_rows
 from tltrain.rl.config import PpoConfig
+from tltrain.rl.curriculum import CurriculumConfig
 from tltrain.stage import Reuse
 
 _RATE = OptimizerConfig(learning_rate=1e-3)
@@ -57,6 +58,7 @@ _STOPPED = _MAIN.model_copy(
         "keep": "last",
         "stop_on": ("truncated",),
         "evaluate_every": 6,
+        "curriculum": CurriculumConfig(),
     }
 )
 

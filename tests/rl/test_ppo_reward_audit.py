@@ -69,7 +69,7 @@ def test_turns_whose_calls_went_wrong_or_that_the_file_masks_are_left_out(tmp_pa
 def test_nothing_to_audit_and_unknown_parameters_are_errors(tmp_path: Path, data: Path):
     path = tmp_path / "text.jsonl"
     path.write_text(json.dumps(row("a", ("", [{"day": 1}, {"day": 2}]))) + "\n")
-    with pytest.raises(DataError, match=r"no turn to audit: 2 calls are left out .* set turns=all"):
+    with pytest.raises(DataError, match=r"no turn to audit: 2 left out .* set turns=all"):
         audit_reward(RewardAuditConfig(), path)
     with pytest.raises(UsageError, match=r"'find.dya' is no parameter"):
         audit_reward(RewardAuditConfig(compare=CompareConfig(parameters={"find.dya": {}})), data)

@@ -21,7 +21,7 @@ PROMPT = Prompt(
     trajectory="row",
     tools=TOOLS,
     messages=(Message(role=Role.USER, content="Who is Ana?"),),
-    gold=ToolCall(name="get_user", arguments={"name": "Ana"}),
+    golds=(ToolCall(name="get_user", arguments={"name": "Ana"}),),
     ids=(1, 2),
     toolset=0,
 )

@@ -31,7 +31,7 @@ def audit(
         list[str] | None, typer.Option("--syntax", help="Audit this one only; may be given several times.")
     ] = None,
     turns: Annotated[
-        str | None, typer.Option("--turns", help="Setting turns: ppo (one right call) or all.", show_default=False)
+        str | None, typer.Option("--turns", help="Setting turns: one_call, calls or all.", show_default=False)
     ] = None,
     verdicts: Verdicts = None,
     format: DataFormat = None,

@@ -1,5 +1,6 @@
 """The charts of a run: which there are, and what goes into each."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
@@ -88,6 +89,13 @@ def _ppo_charts(steps: Sequence[PpoStep]) -> list[Chart | None]:
         draw_mix_over_steps("ppo_errors", "What rollouts get wrong", mixes),
         draw_curves("ppo_kl", "KL to the SFT model", [Curve("KL", points(steps, lambda step: step.kl))], unit="nats"),
         draw_curves("ppo_heldout", "Held out", heldout),
+        *(
+            draw_curves(name, title, _kind_curves(steps, field), unit="share")
+            for name, title, field in (
+                ("ppo_curriculum", "Prompts that the curriculum drew", "curriculum_shares"),
+                ("ppo_curriculum_wrong", "Wrong answers by kind of prompt", "curriculum_wrong"),
+            )
+        ),
         draw_curves("ppo_length", "Length", [Curve("length", points(steps, lambda step: step.length))], unit="tokens"),
         draw_curves(
             "ppo_clip_fraction",
@@ -112,6 +120,21 @@ def _span_curves(steps: Sequence[SftStep]) -> list[Curve]:
         measured = [(float(step.step), step.spans[kind].nll) for step in steps if kind in step.spans]
         curves.append(Curve(label, [(step, nll) for step, nll in measured if nll is not None], colour))
     return curves
+
+
+def _kind_curves(steps: Sequence[PpoStep], field: str) -> list[Curve]:
+    """Curves of the kinds of prompts that were drawn most."""
+    total = Counter[str]()
+    for step in steps:
+        total.update(step.curriculum_shares)
+    return [
+        Curve(
+            words(kind),
+            [(float(step.step), getattr(step, field)[kind]) for step in steps if kind in getattr(step, field)],
+            colour,
+        )
+        for (kind, _), colour in zip(total.most_common(), _HELDOUT_COLOURS, strict=False)
+    ]
 
 
 def _heldout_names(steps: Iterable[SftStep | PpoStep]) -> list[str]:

@@ -145,6 +145,10 @@ class PpoStep(Record):
     kl: float | None = None
     errors: dict[str, float] = {}
     """Label -> share of the rollouts, in [0, 1]."""
+    curriculum_shares: dict[str, float] = {}
+    """Kind of prompt -> share of the step's prompts, in [0, 1]; with a curriculum alone."""
+    curriculum_wrong: dict[str, float] = {}
+    """Kind of prompt -> share of its answers that were wrong of late, in [0, 1]."""
     length: float | None = None
     clip_fraction: float | None = None
     explained_variance: float | None = None

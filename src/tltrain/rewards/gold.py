@@ -40,12 +40,15 @@ def read_golds(value: Any, syntax: CallSyntax, tools: Sequence[Tool], field: str
 
 
 def read_offered(value: Any, field: str = "tools") -> tuple[Tool, ...]:
-    """The tools on offer: a list of `{"name", "parameters"}` or OpenAI's, or JSON text of one.
+    """The tools on offer: a list of `{"name", "parameters"}` or OpenAI's, JSON text of one, or pydantic objects.
 
     Raises:
         DataError: names what is wrong.
     """
-    return read_tools({"tools": _plain(value)}, field)
+    value = _plain(value)
+    if isinstance(value, list | tuple):
+        value = [one.model_dump() if hasattr(one, "model_dump") else one for one in value]
+    return read_tools({"tools": value}, field)
 
 
 def _read_right(value: Any, syntax: CallSyntax, tools: Sequence[Tool], field: str) -> RightCall:

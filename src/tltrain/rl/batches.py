@@ -73,9 +73,9 @@ def plan_minibatches(
     return minibatches
 
 
-def count_updates(step: Step, config: PpoConfig) -> int:
-    """Optimizer steps on the rollouts of one step."""
-    num_rollouts = sum(len(group) for group in step) * config.samples_per_prompt
+def count_updates(num_prompts: int, config: PpoConfig) -> int:
+    """Optimizer steps on the rollouts of a step of so many prompts."""
+    num_rollouts = num_prompts * config.samples_per_prompt
     return config.num_updates * math.ceil(num_rollouts / config.minibatch_size)
 
 

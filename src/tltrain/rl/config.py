@@ -9,6 +9,8 @@ from tltrain.constrained.config import Constrain
 from tltrain.engine.settings import LoraConfig, OptimizerConfig, Precision, Sharding
 from tltrain.rewards.compare import CompareConfig
 from tltrain.rewards.rules import RewardTable
+from tltrain.rl.curriculum import CurriculumConfig
+from tltrain.rl.turns import Turns
 
 CriticKind = Literal["head", "separate"]
 """What estimates the rewards to come:
@@ -64,12 +66,17 @@ class PpoConfig(BaseModel):
     # what to learn from
     block: Block = "paper"
     """Which verdicts keep a call from being a right answer. Default: method.md, calls outside T_e."""
+    turns: Turns = "one_call"
+    """Which turns become prompts, see `Turns`. Default: the paper's, of which a completion ends when its call is
+    complete. With the others it ends at the end-of-turn token alone, whatever the prompt, as one more call may come."""
     max_prompts: int | None = Field(default=None, ge=2)
     """Most prompts to use, held-out ones included; a random choice is taken of more. None: all, as the paper."""
     max_prompt_length: int = Field(default=8192, ge=1)
     """Tokens; longer prompts are set aside. Default: the paper."""
+    curriculum: CurriculumConfig | None = None
+    """Draw the prompts of a step by what the policy still gets wrong. None: all of them once an epoch, as the paper."""
     num_epochs: float = Field(default=3.0, gt=0, allow_inf_nan=False)
-    """Passes over the prompts. Default: the paper."""
+    """Passes over the prompts; with a curriculum as many steps as that. Default: the paper."""
     max_steps: int | None = Field(default=None, ge=1)
     """Most steps, where the epochs make more."""
 
@@ -224,6 +231,11 @@ class PpoConfig(BaseModel):
         if self.kl_in == "loss" and self.kl_estimator == "k1":
             raise ValueError(
                 "kl_in='loss' with kl_estimator='k1' teaches nothing, its gradient is 0 on average; use k3"
+            )
+        if self.turns == "all" and self.constrain == "call":
+            raise ValueError(
+                "turns='all' has turns where text alone is right, and constrain='call' lets none be written; use "
+                "constrain='auto', or turns='calls'"
             )
         if self.overlong_buffer > self.max_new_tokens:
             raise ValueError(f"overlong_buffer={self.overlong_buffer} is over max_new_tokens={self.max_new_tokens}")

@@ -40,6 +40,7 @@ def find_prompts(
         scorer.syntax,
         blocked=blocked_calls(judged, policy=config.block),
         max_length=_longest_prompt(config, loaded.model),
+        turns=config.turns,
         max_prompts=config.max_prompts,
         seed=config.seed,
     )
@@ -49,11 +50,12 @@ def find_prompts(
             for identity, reason in found.set_aside.items():
                 writer.write({"file": str(data), "id": identity, "reason": reason})
     if not found.prompts:
-        counts = [f"{number} calls are left out ({why})" for why, number in found.left_out.items()]
+        counts = [f"{number} left out ({why})" for why, number in found.left_out.items()]
         counts += [f"{len(found.set_aside)} prompts are set aside (see {quarantine})"] if found.set_aside else []
+        remedy = "" if config.turns == "all" else "set turns=all to learn from turns of several calls and of text, "
         raise DataError(
             f"{data}: no prompt is left to train on: {'; '.join(counts) or 'no row has a call'}; "
-            "audit it with a more lenient policy, or use other data"
+            f"{remedy}audit it with a more lenient policy, or use other data"
         )
     return found, read.num_bad
 

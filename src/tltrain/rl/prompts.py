@@ -1,32 +1,41 @@
-"""Prompts with one right call each, out of trajectories."""
+"""Prompts with the calls that are right there, out of trajectories."""
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tltrain.errors import DataError
 from tltrain.render.conversation import render_prompt
+from tltrain.rl.turns import RightTurn, Turns, right_turns
 from tltrain.syntax import CallSyntax
-from tltrain.types import CallStep, Message, Tool, ToolCall, Trajectory, iterate_calls, masked_calls
+from tltrain.types import Message, Tool, ToolCall, Trajectory, masked_calls
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
-    """What the model sees before one call, and the call that is right there."""
+    """What the model sees before one turn, and the calls that are right there."""
 
     id: str
-    """`trajectory#number`, the number of the call."""
+    """See `RightTurn`."""
     trajectory: str
     tools: tuple[Tool, ...]
     messages: tuple[Message, ...]
-    """All before the turn that holds the call; wrong calls among them."""
-    gold: ToolCall
+    """All before the turn; wrong calls among them."""
+    golds: tuple[ToolCall, ...]
+    """The right calls, one unless `turns` says otherwise; none: text alone is right."""
     ids: tuple[int, ...]
     """Token ids."""
     toolset: int
     """Equal for prompts with the same tool list."""
+    text: str = ""
+    """The text of the data's turn; a right answer where no call is right."""
+
+    @property
+    def gold(self) -> ToolCall | tuple[ToolCall, ...] | None:
+        """The one right call, or several, or None where none is right; the forms that `read_golds` reads too."""
+        return self.golds[0] if len(self.golds) == 1 else self.golds or None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +47,7 @@ class PromptSet:
     set_aside: Mapping[str, str]
     """Prompt id -> why it cannot be used."""
     left_out: Mapping[str, int]
-    """Why a call is no prompt -> number of such calls."""
+    """Why a call, or a turn, is no prompt -> number of such."""
 
 
 def make_prompts(
@@ -48,12 +57,13 @@ def make_prompts(
     *,
     blocked: Mapping[str, frozenset[int]],
     max_length: int,
+    turns: Turns = "one_call",
     max_prompts: int | None = None,
     seed: int = 0,
 ) -> PromptSet:
-    """Make a prompt of each call that can serve as the one right answer.
+    """Make a prompt of each turn that can serve as the right answer.
 
-    That is a call which can be read, is not blocked, and is the only one of its turn.
+    That is one whose calls can all be read, and none of which is blocked.
 
     Args:
         trajectories: where from.
@@ -61,15 +71,16 @@ def make_prompts(
         syntax: how that template writes calls.
         blocked: numbers of the calls that are wrong, by trajectory id; those that the file masks come on top.
         max_length: most tokens of a prompt; longer ones are set aside.
+        turns: which turns.
         max_prompts: how many to make at most, chosen at random,
         seed: by this number.
     """
     left_out: Counter[str] = Counter()
     candidates = [
-        (trajectory, step)
+        (trajectory, turn)
         for trajectory in trajectories
-        for step in right_calls(
-            trajectory, blocked.get(trajectory.id, frozenset()) | masked_calls(trajectory), left_out
+        for turn in right_turns(
+            trajectory, turns, blocked.get(trajectory.id, frozenset()) | masked_calls(trajectory), left_out
         )
     ]
     order = list(range(len(candidates)))
@@ -81,13 +92,13 @@ def make_prompts(
     for index in order:
         if len(prompts) == max_prompts:
             break
-        trajectory, step = candidates[index]
+        trajectory, turn = candidates[index]
         toolset = toolsets.setdefault(repr(trajectory.tools), len(toolsets))
-        made = _make_prompt(trajectory, step, tokenizer, syntax, toolset=toolset, max_length=max_length)
+        made = _make_prompt(trajectory, turn, tokenizer, syntax, toolset=toolset, max_length=max_length)
         if isinstance(made, Prompt):
             prompts[index] = made
         else:
-            set_aside[_id_of(trajectory, step)] = str(made)
+            set_aside[turn.id] = str(made)
     return PromptSet(
         prompts=tuple(prompts[index] for index in sorted(prompts)), set_aside=set_aside, left_out=dict(left_out)
     )
@@ -105,44 +116,26 @@ def split_heldout(prompts: Sequence[Prompt], share: float, seed: int) -> tuple[l
     return train, [prompt for prompt in prompts if prompt.trajectory in chosen]
 
 
-def right_calls(trajectory: Trajectory, blocked: frozenset[int], left_out: Counter[str]) -> Iterator[CallStep]:
-    """The calls that can serve as the one right answer; why others cannot is counted in `left_out`."""
-    for step in iterate_calls(trajectory):
-        if step.number in blocked:
-            left_out["blocked"] += 1
-        elif not isinstance(step.call, ToolCall):
-            left_out["cannot be read"] += 1
-        elif len(trajectory.messages[step.message].calls) > 1:
-            left_out["one of several calls in a turn"] += 1
-        else:
-            yield step
-
-
 def _make_prompt(
-    trajectory: Trajectory, step: CallStep, tokenizer: Any, syntax: CallSyntax, *, toolset: int, max_length: int
+    trajectory: Trajectory, turn: RightTurn, tokenizer: Any, syntax: CallSyntax, *, toolset: int, max_length: int
 ) -> Prompt | DataError:
-    assert isinstance(step.call, ToolCall), "chosen by right_calls"
-    messages = trajectory.messages[: step.message]
-    identity = _id_of(trajectory, step)
+    messages = trajectory.messages[: turn.message]
     try:
         ids = render_prompt(trajectory.tools, messages, tokenizer, syntax)
     except DataError as error:
-        return DataError(f"{identity}: {error}")
+        return DataError(f"{turn.id}: {error}")
     if len(ids) > max_length:
         return DataError(
-            f"{identity}: the prompt has {len(ids)} tokens, and max_prompt_length and the model's context allow "
+            f"{turn.id}: the prompt has {len(ids)} tokens, and max_prompt_length and the model's context allow "
             f"{max_length}; raise max_prompt_length, lower max_new_tokens, or offer fewer tools"
         )
     return Prompt(
-        id=identity,
+        id=turn.id,
         trajectory=trajectory.id,
         tools=trajectory.tools,
         messages=messages,
-        gold=step.call,
+        golds=turn.golds,
+        text=turn.text,
         ids=tuple(ids),
         toolset=toolset,
     )
-
-
-def _id_of(trajectory: Trajectory, step: CallStep) -> str:
-    return f"{trajectory.id}#{step.number}"

@@ -1,10 +1,9 @@
 """Audit of the reward on a file of trajectories: the turns that PPO would learn from, or all."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, field_validator
 
@@ -17,9 +16,10 @@ from tltrain.rewards.answers import Turn
 from tltrain.rewards.audit import RewardAudit, audit_turns, find_fault
 from tltrain.rewards.compare import check_parameters
 from tltrain.rewards.judge import RewardRules
-from tltrain.rl.prompts import Prompt, right_calls
+from tltrain.rl.prompts import Prompt
+from tltrain.rl.turns import Turns, right_turns
 from tltrain.syntax import CallSyntax, get_syntax
-from tltrain.types import Json, Role, ToolCall, Trajectory, masked_calls
+from tltrain.types import Json, masked_calls
 
 _MAX_NAMED = 5
 
@@ -35,9 +35,8 @@ class RewardAuditConfig(RewardRules):
     """Which verdicts keep a call from being a right answer."""
     syntaxes: tuple[str, ...] = Field(default=("python", "hermes"), min_length=1)
     """How calls are written; each is audited."""
-    turns: Literal["ppo", "all"] = "ppo"
-    """- ppo: turns of one right call, which are the prompts of `ppo`.
-    - all: also turns of several calls, and turns of text, where no call is right."""
+    turns: Turns = "one_call"
+    """Which turns, see `Turns`."""
     max_turns: int | None = Field(default=None, ge=1)
     """Only so many, the first of the file."""
 
@@ -101,17 +100,18 @@ def audit_reward(
     judged = read_verdicts(verdicts) if verdicts else audit_trajectories(read.trajectories)
     blocked = blocked_calls(judged, policy=config.block)
     left_out: Counter[str] = Counter()
-    find = _single_calls if config.turns == "ppo" else _all_turns
     turns = [
-        turn
+        Turn(id=turn.id, tools=trajectory.tools, golds=turn.golds, text=turn.text)
         for trajectory in read.trajectories
-        for turn in find(trajectory, blocked.get(trajectory.id, frozenset()) | masked_calls(trajectory), left_out)
+        for turn in right_turns(
+            trajectory, config.turns, blocked.get(trajectory.id, frozenset()) | masked_calls(trajectory), left_out
+        )
     ]
     if config.max_turns is not None and len(turns) > config.max_turns:
         left_out["more than max_turns"] = len(turns) - config.max_turns
         turns = turns[: config.max_turns]
     if not turns:
-        counts = "; ".join(f"{number} calls are left out ({why})" for why, number in left_out.items())
+        counts = "; ".join(f"{number} left out ({why})" for why, number in left_out.items())
         remedy = "" if config.turns == "all" else "set turns=all to audit turns of several calls and of text, or "
         raise DataError(f"{data}: no turn to audit: {counts or 'no row has a call'}; {remedy}use other data")
     return RewardAuditResult(
@@ -121,13 +121,18 @@ def audit_reward(
     )
 
 
+def turn_of(prompt: Prompt) -> Turn:
+    """A prompt as the audit sees it."""
+    return Turn(id=prompt.id, tools=prompt.tools, golds=prompt.golds, text=prompt.text)
+
+
 def check_gold(prompts: Sequence[Prompt], syntax: CallSyntax, rules: RewardRules, *, refuse: bool) -> dict[str, str]:
     """Ids of the prompts whose right call cannot earn the highest reward, with the reasons.
 
     Raises:
         DataError: there are some, and they are to be refused.
     """
-    turns = (Turn(id=prompt.id, tools=prompt.tools, golds=(prompt.gold,)) for prompt in prompts)
+    turns = (turn_of(prompt) for prompt in prompts)
     bad = [fault for turn in turns if (fault := find_fault(turn, syntax, rules))]
     if bad and refuse:
         named = "; ".join(f"{one.id}: {one.reason}" for one in bad[:_MAX_NAMED])
@@ -138,28 +143,3 @@ def check_gold(prompts: Sequence[Prompt], syntax: CallSyntax, rules: RewardRules
             "without them"
         )
     return {one.id: one.reason for one in bad}
-
-
-def _single_calls(trajectory: Trajectory, blocked: frozenset[int], left_out: Counter[str]) -> Iterator[Turn]:
-    for step in right_calls(trajectory, blocked, left_out):
-        assert isinstance(step.call, ToolCall), "chosen by right_calls"
-        yield Turn(id=f"{trajectory.id}#{step.number}", tools=trajectory.tools, golds=(step.call,))
-
-
-def _all_turns(trajectory: Trajectory, blocked: frozenset[int], left_out: Counter[str]) -> Iterator[Turn]:
-    number = 0
-    for index, message in enumerate(trajectory.messages):
-        if message.role is not Role.ASSISTANT:
-            continue
-        numbers = range(number, number + len(message.calls))
-        number += len(message.calls)
-        golds = tuple(call for call in message.calls if isinstance(call, ToolCall))
-        if not blocked.isdisjoint(numbers):
-            left_out["turn with a blocked call"] += 1
-        elif len(golds) < len(message.calls):
-            left_out["turn with a call that cannot be read"] += 1
-        elif message.weight == 0 and not golds:
-            left_out["text that the file masks"] += 1
-        elif golds or message.content.strip():
-            identity = f"{trajectory.id}#{numbers[0]}" if golds else f"{trajectory.id}, message {index}"
-            yield Turn(id=identity, tools=trajectory.tools, golds=golds, text=message.content)

@@ -29,8 +29,8 @@ class Rollout:
     group: int
     """Equal for rollouts of one step that were drawn together."""
     completion: Completion
-    """Exactly its tokens are trained. A completion that ended because its call was complete has no end-of-turn token,
-    and then none is trained: the model keeps the way of ending a turn that SFT taught it."""
+    """Exactly its tokens are trained. With prompts of one call each, a completion ends when its call is complete; it
+    has no end-of-turn token then, and none is trained: the model keeps the way of ending a turn that SFT taught it."""
     text: str
     score: Score
 
@@ -116,7 +116,8 @@ def measure_heldout(
 
     Returns:
         `reward`: mean; `ts`, `pi`, `cf`: shares of answers with the right tool, the right parameters too, the right
-        values too (method.md section 4). None where there is no answer that could be judged.
+        values too (method.md section 4), in all calls of the turn; text where no call is right has them all. None where
+        there is no answer that could be judged.
     """
     answers = _answer(
         actor,
@@ -181,7 +182,8 @@ def _answer(
                 sampling,
                 seeds=[seeds[row] for row in own] if seeds else None,
                 end_ids=turn_end_ids(tokenizer),
-                is_complete=scorer.syntax.looks_complete,
+                # where turns may have several calls, or none, one call is not the end for any prompt
+                is_complete=scorer.syntax.looks_complete if config.turns == "one_call" else None,
                 constraints=[constrainer.constraint(prompts[row].tools) for row in own] if constrainer else None,
             )
         texts = [completion_text(tokenizer, completion) for completion in completions]

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tltrain.rewards.compare import CompareConfig
-from tltrain.rewards.rules import PAPER_TABLE, RewardTable, reward
+from tltrain.rewards.rules import PAPER_TABLE, RewardTable, reward_turn
 from tltrain.rl.prompts import Prompt
 from tltrain.syntax import CallSyntax
-from tltrain.taxonomy import Diagnosis, diagnose_turn
+from tltrain.taxonomy import Diagnosis, TurnDiagnosis, diagnose_calls
 from tltrain.types import Message, Tool, ToolCall
 
 
@@ -20,13 +20,20 @@ class RewardFunction(Protocol):
     nothing is learnt from it.
     """
 
-    def __call__(self, *, messages: Sequence[Message], tools: Sequence[Tool], gold: ToolCall, completion: str) -> float:
+    def __call__(
+        self,
+        *,
+        messages: Sequence[Message],
+        tools: Sequence[Tool],
+        gold: ToolCall | tuple[ToolCall, ...] | None,
+        completion: str,
+    ) -> float:
         """Reward one completion.
 
         Args:
             messages: the conversation so far.
             tools: what is on offer.
-            gold: the right call.
+            gold: the right call; where `ppo.turns` is not one_call also several, or None where none is right.
             completion: what the model wrote, without the end-of-turn token.
         """
 
@@ -37,7 +44,7 @@ class Score:
 
     value: float
     """The reward that is learnt from."""
-    diagnosis: Diagnosis
+    diagnosis: Diagnosis | TurnDiagnosis
     """By the shipped rules, whoever gave the value."""
     parts: Mapping[str, float] = field(default_factory=dict)
     """By error, or by `all_right`; they add up to the value. Empty where the value is not of the shipped rules."""
@@ -67,12 +74,11 @@ class Scorer:
     compare: CompareConfig = CompareConfig()  # noqa: RUF009 - frozen
 
     def score(self, prompt: Prompt, completion: str) -> Score | Unscored:
-        """Judge the completion of a prompt; exactly one call is right, with or without text beside it."""
+        """Judge the completion of a prompt, with or without text beside its calls."""
         calls = self.syntax.parse(completion, tools=prompt.tools).calls
-        diagnosis = diagnose_turn(calls, prompt.tools, prompt.gold, self.compare)
+        by_rules = reward_turn(diagnose_calls(calls, prompt.tools, prompt.golds, self.compare), self.table)
         if self.function is None:
-            by_rules = reward(diagnosis, self.table)
-            return Score(value=by_rules.total, diagnosis=diagnosis, parts=by_rules.parts)
+            return Score(value=by_rules.total, diagnosis=by_rules.diagnosis, parts=by_rules.parts)
         try:
             value = float(
                 self.function(messages=prompt.messages, tools=prompt.tools, gold=prompt.gold, completion=completion)
@@ -81,7 +87,7 @@ class Scorer:
             return Unscored(reason=f"{type(error).__name__}: {error}")
         if not math.isfinite(value):
             return Unscored(reason=f"the reward is {value}, no finite number")
-        return Score(value=value, diagnosis=diagnosis)
+        return Score(value=value, diagnosis=by_rules.diagnosis)
 
 
 def function_name(function: RewardFunction) -> str:

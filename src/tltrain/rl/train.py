@@ -23,16 +23,19 @@ from tltrain.errors import DataError, TltrainError
 from tltrain.files import read_json_lines
 from tltrain.launcher import leave_to_the_first
 from tltrain.render.template import ensure_tool_template
+from tltrain.rewards.answers import gold_text
 from tltrain.rl.actor import Actor
 from tltrain.rl.batches import count_updates, plan_minibatches, plan_steps
 from tltrain.rl.best import BestWeights
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.critic import Critic
+from tltrain.rl.curriculum_state import Curriculum
 from tltrain.rl.experience import gain_experience, rows_to_learn
 from tltrain.rl.health import find_warnings
 from tltrain.rl.kl import AdaptiveKl
 from tltrain.rl.prepare import find_prompts
 from tltrain.rl.prompts import Prompt, split_heldout
+from tltrain.rl.reward_audit import turn_of
 from tltrain.rl.rollouts import Rollout, draw_rollouts, measure_heldout
 from tltrain.rl.scoring import RewardFunction, Scorer, function_name
 from tltrain.rl.step_record import describe_rollouts, describe_times
@@ -59,7 +62,7 @@ class PpoResult:
     num_set_aside: int
     """Rows and prompts that could not be used; listed in quarantine.jsonl."""
     left_out: Mapping[str, int]
-    """Why a call of the data is no prompt -> number of such calls."""
+    """Why a call of the data, or a turn, is no prompt -> number of such."""
     num_steps: int
     heldout_before: Mapping[str, float | None]
     """What the SFT model got right on held-out prompts, see `measure_heldout`; empty where nothing was held out."""
@@ -97,7 +100,8 @@ def ppo(
 
     Args:
         config: settings.
-        data: trajectories, JSON Lines of OpenAI chat messages with tools; each right call becomes a prompt.
+        data: trajectories, JSON Lines of OpenAI chat messages with tools; right turns become prompts, see
+            `config.turns`.
         model: the fine-tuned model, see `load_model`; actor, reference and a separate critic start from it.
         out: folder of the stage.
         verdicts: verdicts.jsonl of `audit`; None audits the data on the way.
@@ -211,7 +215,9 @@ class _Trainer:
         self._train, self._heldout = train, heldout
         self._out = out
         self._steps = plan_steps(train, config)
-        num_updates = [count_updates(step, config) for step in self._steps]
+        self._curriculum = Curriculum(config, train) if config.curriculum else None
+        sizes = [self._curriculum.num_prompts if self._curriculum else sum(map(len, step)) for step in self._steps]
+        num_updates = [count_updates(size, config) for size in sizes]
         self._first_updates = list(accumulate(num_updates, initial=0))
         """Number of the first optimizer step of each step."""
         device = pick_device()
@@ -236,6 +242,7 @@ class _Trainer:
         """Do all steps that no checkpoint has, and leave the weights that are to be kept in the actor."""
         modules = {"actor": self.actor.model, "critic": self._critic, "kl": self._kl}
         modules |= {"best": self._best} if self._best is not None else {}
+        modules |= {"curriculum": self._curriculum} if self._curriculum is not None else {}
         optimizers = {"actor": self._updater.actor_optimizer, "critic": self._updater.critic_optimizer}
         checkpoints = self._out / "checkpoints"
         processes = self._processes
@@ -246,7 +253,9 @@ class _Trainer:
             rows = processes.from_main(self._read_rows)
             # every process has the same rows, and so decides alike
             for number in range(first, self.num_steps):
-                row, rollouts = self._step(number, self._steps[number])
+                row, rollouts = self._step(
+                    number, self._curriculum.draw(number) if self._curriculum else self._steps[number]
+                )
                 if number == 0 and before:
                     row["heldout_before"] = before
                 is_due = (number + 1) % self._config.evaluate_every == 0 or number + 1 == self.num_steps
@@ -321,6 +330,8 @@ class _Trainer:
         # what decides about later steps is worked out once, as processors may differ in the last digits
         described = processes.from_main(lambda: describe_rollouts(drawn, experience, kl_coef))
         self._kl.update(described["kl_completion"], len(drawn.rollouts))
+        if self._curriculum is not None:
+            described |= self._curriculum.learn(step, drawn.rollouts)
         row = {"step": number} | described | {"num_learnt": len(rows)} | updated | describe_times(times, drawn)
         return row, drawn.rollouts
 
@@ -349,7 +360,7 @@ class _Trainer:
                 # a token stands for at least one character as a rule, so this many hold the tail
                 "prompt": self._tokenizer.decode(rollouts[index].prompt.ids[-_PROMPT_TAIL:])[-_PROMPT_TAIL:],
                 "completion": rollouts[index].text,
-                "gold": self._scorer.syntax.render("", [rollouts[index].prompt.gold]),
+                "gold": gold_text(turn_of(rollouts[index].prompt), self._scorer.syntax),
                 "reward": rollouts[index].score.value,
                 "label": rollouts[index].score.diagnosis.label,
                 "is_finished": rollouts[index].completion.is_finished,

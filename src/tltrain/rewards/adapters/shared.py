@@ -14,7 +14,6 @@ from tltrain.rewards.gold import read_golds, read_offered
 from tltrain.rewards.judge import RewardRules, judge_calls
 from tltrain.rewards.rules import Reward, RewardTable
 from tltrain.syntax import CallSyntax, get_syntax
-from tltrain.taxonomy import TurnDiagnosis
 from tltrain.types import AnyCall, MalformedCall, Tool
 
 Table = RewardTable | Mapping[str, float] | None
@@ -64,11 +63,10 @@ def judge_from_json(settings: str) -> Judge:
 def stages_of(reward: Reward) -> dict[str, float]:
     """1 or 0: the right tools (`ts`), the right parameters too (`pi`), the right values too (`cf`)."""
     diagnosis = reward.diagnosis
-    parts = diagnosis.parts if isinstance(diagnosis, TurnDiagnosis) else (diagnosis,)
     return {
-        "ts": float(all(part.tool_selected for part in parts)),
-        "pi": float(all(part.parameters_identified for part in parts)),
-        "cf": float(all(part.content_filled for part in parts)),
+        "ts": float(diagnosis.tool_selected),
+        "pi": float(diagnosis.parameters_identified),
+        "cf": float(diagnosis.content_filled),
     }
 
 

@@ -3,7 +3,11 @@
     vf.Rubric(funcs=[make_reward(syntax="hermes")], weights=[1.0])
 
 A row's `answer` is the right call as text, see `read_golds`, unless its `info` has `gold`; the tools stand in
-`info["tools"]` or `info["oai_tools"]`, or in the same fields of the state. `info` may be JSON text.
+`info["tools"]`, `info["tool_defs"]` or, of older versions, `info["oai_tools"]`, or in the same fields of the state,
+where an environment puts its `tool_defs`. `info` may be JSON text. A rubric logs what a reward function raises, and
+gives the completion 0, which is more than wrong calls earn: read its log when you start.
+
+Rubrics were run with verifiers 0.3.1, the last version that has them.
 """
 
 import json
@@ -45,8 +49,10 @@ def make_reward(
     ) -> float:
         facts = _object(info)
         gold = facts.get("gold", answer)
-        places = (facts, state if isinstance(state, Mapping) else {})
-        tools = next((place[key] for place in places for key in _TOOL_FIELDS if place.get(key) is not None), None)
+        held = state if isinstance(state, Mapping) else {}
+        tools = next((facts[key] for key in _TOOL_FIELDS if facts.get(key) is not None), None)
+        if tools is None:  # a state has an empty list where nobody said what is on offer
+            tools = next((held[key] for key in _TOOL_FIELDS if held.get(key)), None)
         if tools is None:
             raise DataError(f"{name}: the row has no tools; put them into info.tools")
         # A rubric hands over an empty answer where a row has none; what is right must then be said in info.

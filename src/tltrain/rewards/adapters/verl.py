@@ -4,6 +4,11 @@
 
 `reward_model.ground_truth` of a row is the right call, see `read_golds`; the tools stand in `extra_info.tools`, or both
 in a ground truth of the form {"gold", "tools"}. Each may be JSON text. `reward_kwargs` takes syntax, reward, compare.
+
+verl leaves special tokens out of `solution_str`. Calls whose marks are such tokens cannot be read then: Mistral's
+`[TOOL_CALLS]`, Llama's `<|python_tag|>`, those of DeepSeek and gpt-oss; Hermes's `<tool_call>` of Qwen stays.
+
+Loaded and called by verl 0.9.1's own `load_reward_manager`, with `naive`.
 """
 
 import json
