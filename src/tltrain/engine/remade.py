@@ -1,14 +1,16 @@
-"""What the backward pass makes again instead of keeping it: outputs of norms, and of the gates of feed-forward layers.
+"""What the backward pass makes again instead of keeping it: outputs of norms and of the gates of feed-forward layers,
+or whole transformer blocks.
 
-Both cost next to nothing beside the matrix products around them, and are more than half of what a block keeps: a norm's
-inner state and its output, the activation of the gate and its product with the other half. Here the inputs alone are
-kept, and the linear layers that read the outputs get them made again (saved-tensor hooks). The gradient is that of the
-model's own modules, which are run again; no formula stands in for them.
+The former cost next to nothing beside the matrix products around them, and are more than half of what a block keeps: a
+norm's inner state and its output, the activation of the gate and its product with the other half. Here the inputs alone
+are kept, and the linear layers that read the outputs get them made again (saved-tensor hooks). The gradient is that of
+the model's own modules, which are run again; no formula stands in for them.
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,28 +18,52 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.nn import Module
+from torch.utils.checkpoint import checkpoint
+
+_BLOCKS_MADE_AGAIN: "weakref.WeakSet[Module]" = weakref.WeakSet()
+
+
+def make_blocks_again(blocks: Iterable[Module]) -> None:
+    """From now on, keep the inputs of these blocks alone where `remaking` runs them with gradient (checkpointing)."""
+    _BLOCKS_MADE_AGAIN.update(blocks)
 
 
 @contextmanager
 def remaking(model: Any) -> Iterator[None]:
     """Context for a forward pass of a model of transformers; its backward pass may come later, and comes once.
 
-    Without effect where no gradient is wanted, where whole blocks are made again (activation checkpointing), and where
-    weights are sharded.
+    Where whole blocks are made again, nothing else is; where weights are sharded, whole blocks alone. Without effect
+    where no gradient is wanted.
     """
+    if not torch.is_grad_enabled():
+        yield
+        return
+    if blocks := [module for module in model.modules() if module in _BLOCKS_MADE_AGAIN]:
+        with _forwards({block: partial(checkpoint, block.forward, use_reentrant=False) for block in blocks}):
+            yield
+        return
     # of a sharded model, embeddings and head are whole here
     is_sharded = any(isinstance(parameter, DTensor) for parameter in model.parameters())
-    if not torch.is_grad_enabled() or is_sharded or _makes_blocks_again(model) or not (found := _find(model)):
+    if is_sharded or not (found := _find(model)):
         yield
         return
     outputs = _Outputs()
-    for module, make_forward in found.items():
-        module.__dict__["forward"] = make_forward(outputs)
+    with (
+        _forwards({module: make_forward(outputs) for module, make_forward in found.items()}),
+        torch.autograd.graph.saved_tensors_hooks(outputs.pack, _unpack),
+    ):
+        yield
+
+
+@contextmanager
+def _forwards(replaced: Mapping[Module, Callable[..., Any]]) -> Iterator[None]:
+    """Context in which modules run something else in place of their `forward`."""
+    for module, forward in replaced.items():
+        module.__dict__["forward"] = forward
     try:
-        with torch.autograd.graph.saved_tensors_hooks(outputs.pack, _unpack):
-            yield
+        yield
     finally:
-        for module in found:
+        for module in replaced:
             del module.__dict__["forward"]
 
 
@@ -203,7 +229,3 @@ def _is_gated(module: Any) -> bool:
     finally:
         module.train(was_training)
     return same
-
-
-def _makes_blocks_again(model: Any) -> bool:
-    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())

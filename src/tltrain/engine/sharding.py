@@ -211,7 +211,7 @@ def _check_launcher() -> None:
     if _flag("FSDP_ACTIVATION_CHECKPOINTING"):
         raise UsageError(
             "accelerate was told to checkpoint activations; set fsdp_activation_checkpointing: false in its config "
-            "file; sft does it with --set activation_checkpointing=true"
+            "file; sft and ppo do it with --set activation_checkpointing=true"
         )
 
 

@@ -58,7 +58,7 @@ class PpoConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"sharding"})
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"activation_checkpointing", "sharding"})
     """Fields that change time and memory alone: a run can be resumed with others."""
 
     # what to learn from
@@ -165,6 +165,9 @@ class PpoConfig(BaseModel):
     critic_lora: LoraConfig | None = None
     """Adapters of a separate critic; None trains all its weights, as the paper."""
     precision: Precision = "auto"
+    activation_checkpointing: bool = False
+    """Of actor and separate critic: keep less of the forward pass and compute it again in the backward pass; less
+    memory, more time, the same gradient."""
     sharding: Sharding = "auto"
     """How several processes hold actor, reference and a separate critic. While they sample, each holds the actor
     whole."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tltrain.engine.logprobs import TargetSequence, target_states
-from tltrain.engine.model import add_lora
+from tltrain.engine.model import add_lora, checkpoint_activations
 from tltrain.engine.parallel import Processes
 from tltrain.engine.precision import autocast
 from tltrain.engine.sharding import run_whole, shard, shard_layer
@@ -39,6 +39,8 @@ class Critic(torch.nn.Module):
         self._config = config
         self._device = device
         self.model = _make_model(config, sft_model) if config.critic == "separate" else None
+        if config.activation_checkpointing and self.model is not None:
+            checkpoint_activations(self.model)
         self.head = torch.nn.Linear(sft_model.config.get_text_config().hidden_size, 1)
         torch.nn.init.zeros_(self.head.weight)
         torch.nn.init.zeros_(self.head.bias)
