@@ -20,6 +20,8 @@ from torch.distributed.tensor import DTensor
 from torch.nn import Module
 from torch.utils.checkpoint import checkpoint
 
+from tltrain.engine.compiled import find_compiled
+
 _BLOCKS_MADE_AGAIN: "weakref.WeakSet[Module]" = weakref.WeakSet()
 
 
@@ -32,14 +34,18 @@ def make_blocks_again(blocks: Iterable[Module]) -> None:
 def remaking(model: Any) -> Iterator[None]:
     """Context for a forward pass of a model of transformers; its backward pass may come later, and comes once.
 
-    Where whole blocks are made again, nothing else is; where weights are sharded, whole blocks alone. Without effect
-    where no gradient is wanted.
+    Where whole blocks are made again or compiled, nothing else is; where weights are sharded, whole blocks alone.
+    Without effect where no gradient is wanted.
     """
     if not torch.is_grad_enabled():
         yield
         return
-    if blocks := [module for module in model.modules() if module in _BLOCKS_MADE_AGAIN]:
-        with _forwards({block: partial(checkpoint, block.forward, use_reentrant=False) for block in blocks}):
+    replaced = find_compiled(model.modules())
+    for block in model.modules():
+        if block in _BLOCKS_MADE_AGAIN:
+            replaced[block] = partial(checkpoint, replaced.get(block, block.forward), use_reentrant=False)
+    if replaced:
+        with _forwards(replaced):
             yield
         return
     # of a sharded model, embeddings and head are whole here

@@ -207,5 +207,13 @@ def _attend_grouped(
     return output.transpose(1, 2).contiguous(), None
 
 
+def stay_out_of_graphs() -> None:
+    """From now on, leave this attention as it is where torch.compile compiles what is around it.
+
+    A graph would hold for trees of one shape alone.
+    """
+    AttentionInterface.register(NAME, torch.compiler.disable(_attend))  # type: ignore[no-untyped-call]
+
+
 AttentionInterface.register(NAME, _attend)
 AttentionMaskInterface.register(NAME, sdpa_mask)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tltrain.engine.compiled import compile_blocks
 from tltrain.engine.head import TokenScores
 from tltrain.engine.logprobs import TargetOutput, TargetSequence, target_scores, target_states
 from tltrain.engine.model import add_lora, checkpoint_activations
@@ -47,6 +48,8 @@ class Actor:
         if config.activation_checkpointing:
             checkpoint_activations(model)
         self.model = _place(model, device, split_among)
+        if config.compile:
+            compile_blocks(self.model, device.type)
 
     @contextmanager
     def sampling_model(self) -> Iterator[Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tltrain.engine.compiled import compile_blocks
 from tltrain.engine.logprobs import TargetSequence, target_states
 from tltrain.engine.model import add_lora, checkpoint_activations
 from tltrain.engine.parallel import Processes
@@ -50,6 +51,8 @@ class Critic(torch.nn.Module):
         else:
             self.to(device)
         self.eval()
+        if config.compile and self.model is not None:
+            compile_blocks(self.model, device.type)
 
     @property
     def reads_actor(self) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from tltrain.constrained.masks import make_constrainer
 from tltrain.engine.checkpoint import load_checkpoint, save_checkpoint, seed_step
+from tltrain.engine.compiled import check_not_sharded
 from tltrain.engine.device import pick_device
 from tltrain.engine.metrics import MetricsLog
 from tltrain.engine.model import LoadedModel, load_model, merge_lora, save_model
@@ -222,6 +223,8 @@ class _Trainer:
                 "ppo does not run under DeepSpeed; use FSDP: accelerate launch --config_file "
                 "src/tltrain/launch/fsdp2.yaml, or sharding=none"
             )
+        if config.compile:
+            check_not_sharded(self.sharding)
         split_among = processes if self.sharding == "fsdp" else None
         self._critic = Critic(config, loaded.model, device, split_among=split_among)
         self.actor = Actor(config, loaded.model, device, split_among=split_among)

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from tltrain.engine.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, seed_step
+from tltrain.engine.compiled import check_not_sharded, compile_blocks
 from tltrain.engine.device import pick_device
 from tltrain.engine.logprobs import TargetSequence, target_scores
 from tltrain.engine.metrics import MetricsLog
@@ -208,6 +209,9 @@ class Trainee:
         self._is_sharded = self.sharding == "fsdp"
         self._passes_alike = self.sharding in ("fsdp", "zero1", "zero2")
         self.model = shard(model, processes) if self._is_sharded else model.to(self._device)
+        if config.compile:
+            check_not_sharded(self.sharding)
+            compile_blocks(self.model, self._device.type)
         settings = (self.model.parameters(), config.optimizer, num_steps, processes)
         if self.sharding in ("zero1", "zero2"):
             self._optimizer: Optimizer = ZeroOptimizer(*settings, stage=int(self.sharding[-1]))
