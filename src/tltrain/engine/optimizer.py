@@ -132,8 +132,8 @@ class Optimizer:
 
 def _run_backward(losses: Iterable[Tensor]) -> float:
     """Add up the gradients of some losses; their sum."""
-    total = 0.0
+    values: list[Tensor] = []  # read at the end, as an accelerator is waited for
     for loss in losses:
         loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.item()
-    return total
+        values.append(loss.detach())
+    return sum(value.item() for value in values)

@@ -50,7 +50,7 @@ def remaking(model: Any) -> Iterator[None]:
         return
     # of a sharded model, embeddings and head are whole here
     is_sharded = any(isinstance(parameter, DTensor) for parameter in model.parameters())
-    if is_sharded or not (found := _find(model)):
+    if is_sharded or _checkpoints_itself(model) or not (found := _find(model)):
         yield
         return
     outputs = _Outputs()
@@ -235,3 +235,8 @@ def _is_gated(module: Any) -> bool:
     finally:
         module.train(was_training)
     return same
+
+
+def _checkpoints_itself(model: Any) -> bool:
+    """Whether transformers was told to make blocks again."""
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())

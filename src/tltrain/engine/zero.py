@@ -78,12 +78,12 @@ class ZeroOptimizer(Optimizer):
 
     def step(self, losses: Iterable[Tensor], step: int) -> StepOutcome:
         """See `Optimizer.step`; the last step of a run whose loss was not finite."""
-        total = 0.0
+        values: list[Tensor] = []
         for loss in losses:
             # DeepSpeed takes the mean over the processes
             self._engine.backward(self._engine(loss * self._processes.size))
-            total += loss.item()
-        total = self._processes.sum(total)
+            values.append(loss.detach())
+        total = self._processes.sum(sum(value.item() for value in values))
         if not math.isfinite(total):
             raise not_finite(step, total, math.nan, self.config)
         rate = learning_rate_at(step, self.num_steps, self.config)
