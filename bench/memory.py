@@ -1,13 +1,13 @@
 """Memory and time of SFT for models from 135M to 7B, computed; beside it what SmolLM2 takes when it trains here.
 
     python bench/memory.py                   # the table, in a few seconds
-    python bench/memory.py --measure         # and steps of SmolLM2-135M, to see how good the numbers are
+    python bench/memory.py --measure all     # and steps of SmolLM2-135M, to see how good the numbers are; or checkpointed
 
 All in float32, per device. States: 4 bytes a weight, and 12 more for each that trains (gradient, two moments of AdamW).
 Activations, a token and block: what `bytes_of_block` says the backward pass keeps; with checkpointing the input of
-each block, and one block whole. Head: the logits of a chunk three times over, and the gradient of the output matrix once
-more where it trains. Over 8 devices (FSDP): an eighth of the states, the embeddings and two blocks whole, each with its
-gradient. tests/test_bench_memory.py holds the formulas against what is kept, and against the peak of a small model.
+each block, and one block whole. Head: the logits of a chunk three times over, and the gradient of the output matrix
+once more where it trains. Over 8 devices (FSDP): an eighth of the states, the embeddings and two blocks whole, each with
+its gradient. tests/test_bench_memory.py holds the formulas against what is kept, and against the peak of a small model.
 Operations: 6 for each weight of a matrix and token, 4 where adapters train, 2 more with checkpointing; attention apart.
 Time is operations over those that a matrix product gets done here (or `--gflops`), so it is a lower bound.
 """
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=16, help="of adapters")
     parser.add_argument("--devices", type=int, default=8, help="of FSDP")
     parser.add_argument("--gflops", type=float, help="operations a device gets done, 1e9 a second; default: measured")
-    parser.add_argument("--measure", action="store_true")
+    parser.add_argument("--measure", choices=["all", "checkpointed"], help="one a process: what is freed stays there")
     options = parser.parse_args()
     gflops = options.gflops
     if gflops is None:
@@ -94,7 +94,7 @@ def main() -> None:
     for shape in SHAPES:
         print(describe(shape, options.tokens, options.rank, options.devices, gflops))
     if options.measure:
-        measure(SHAPES[0], options.tokens)
+        measure(SHAPES[0], options.tokens, options.measure == "checkpointed")
 
 
 def describe(shape: Shape, tokens: int, rank: int, devices: int, gflops: float) -> str:
@@ -167,19 +167,18 @@ def count_adapters(shape: Shape, rank: int) -> int:
     return shape.layers * sum(rank * (rows + columns) for rows, columns in sizes)
 
 
-def measure(shape: Shape, tokens: int) -> None:
+def measure(shape: Shape, tokens: int, is_checkpointed: bool) -> None:
     """Steps of the real model, its peak over what was loaded beside the computed one."""
     weights, _ = count_weights(shape)
-    for name, is_checkpointed in (("all weights", False), ("with checkpointing", True)):
-        model = load_model("smollm2-135m-instruct").model
-        seconds, peak = run_steps(model, checkpoint_activations if is_checkpointed else None, tokens)
-        del model
-        states, rest = memory_of_step(shape, tokens, None, is_checkpointed)
-        computed = states - 4 * weights + rest
-        print(
-            f"SmolLM2-135M, {name}, one step of {tokens} tokens: {peak / _GIB:.2f} GiB over loading (measured), "
-            f"{computed / _GIB:.2f} (computed); {seconds:.0f} s with {torch.get_num_threads()} threads"
-        )
+    model = load_model("smollm2-135m-instruct").model
+    seconds, peak = run_steps(model, checkpoint_activations if is_checkpointed else None, tokens)
+    states, rest = memory_of_step(shape, tokens, None, is_checkpointed)
+    computed = states - 4 * weights + rest
+    print(
+        f"{shape.name}, all weights{', checkpointed' * is_checkpointed}, two micro-batches of {tokens} tokens: "
+        f"{peak / _GIB:.2f} GiB over loading (measured), {computed / _GIB:.2f} (computed); {seconds:.0f} s a step with "
+        f"{torch.get_num_threads()} threads"
+    )
 
 
 def run_steps(
