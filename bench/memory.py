@@ -6,8 +6,8 @@
 All in float32, per device. States: 4 bytes a weight, and 12 more for each that trains (gradient, two moments of AdamW).
 Activations, a token and block: what `bytes_of_block` says the backward pass keeps; with checkpointing the input of
 each block, and one block whole. Head: the logits of a chunk three times over, and the gradient of the output matrix
-once more where it trains. Over 8 devices (FSDP): an eighth of the states, embeddings and two blocks whole, each with its
-gradient. tests/test_bench_memory.py holds the formulas against what is kept, and against the peak of a small model.
+once more where it trains. Over 8 devices (FSDP): an eighth of the states, embeddings and two blocks whole, with their
+gradients. tests/test_bench_memory.py holds the formulas against what is kept, and against the peak of a small model.
 Operations: 6 for each weight of a matrix and token, 4 where adapters train, 2 more with checkpointing; attention apart.
 Time is operations over those that a matrix product gets done here (or `--gflops`), so it is a lower bound.
 """
