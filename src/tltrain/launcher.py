@@ -3,6 +3,8 @@
 import os
 from typing import TypeVar
 
+from tltrain.errors import UsageError
+
 _Error = TypeVar("_Error", bound=BaseException)
 
 
@@ -14,6 +16,36 @@ def launched_rank() -> int:
 def num_launched() -> int:
     """How many processes were started together."""
     return int(os.environ.get("WORLD_SIZE") or 1)
+
+
+def launched_zero_stage() -> int | None:
+    """The ZeRO stage that `accelerate launch` was told; None where it was told nothing of DeepSpeed.
+
+    Raises:
+        UsageError: it was told of something that is done otherwise, or not at all.
+    """
+    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() not in ("1", "true"):
+        return None
+    if file := os.environ.get("ACCELERATE_DEEPSPEED_CONFIG_FILE"):
+        raise UsageError(
+            f"accelerate was told to take DeepSpeed's settings from {file}, which is not supported: batch sizes, "
+            "optimizer and number format are settings of sft; give zero_stage: 2 in place of deepspeed_config_file, "
+            "as src/tltrain/launch/deepspeed_zero2.yaml does"
+        )
+    for name in ("optimizer", "param"):
+        device = os.environ.get(f"ACCELERATE_DEEPSPEED_OFFLOAD_{name.upper()}_DEVICE", "none")
+        if device != "none":
+            raise UsageError(
+                f"accelerate was told to offload to {device}, which is not supported; "
+                f"set offload_{name}_device: none in its config file"
+            )
+    stage = os.environ.get("ACCELERATE_DEEPSPEED_ZERO_STAGE", "2")
+    if stage not in ("1", "2"):
+        raise UsageError(
+            f"accelerate was told zero_stage: {stage}, which is not supported; use 1 or 2, or, to split the weights "
+            "too, FSDP: accelerate launch --config_file src/tltrain/launch/fsdp2.yaml"
+        )
+    return int(stage)
 
 
 def leave_to_the_first(error: _Error) -> _Error:

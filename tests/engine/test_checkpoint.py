@@ -66,3 +66,15 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path):
     module.bias.requires_grad_(True)
     with pytest.raises(ModelError, match="does not fit the model"):
         load_checkpoint(tmp_path, {"model": module}, {"model": optimizer})
+
+
+def test_what_a_gpu_saved_is_read_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    module, optimizer = _setup()
+    _train(module, optimizer, range(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda _: "cuda:0")
+        save_checkpoint(tmp_path, 2, {"model": module}, {"model": optimizer})
+    again, other = _setup()
+    assert load_checkpoint(tmp_path, {"model": again}, {"model": other}) == 2
+    moments = [own.state_dict()["state"] for own in (optimizer, other)]
+    torch.testing.assert_close(moments[1], moments[0])

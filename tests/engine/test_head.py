@@ -56,6 +56,15 @@ def test_gradient_is_exact(temperature, chunk_size):
     assert torch.autograd.gradcheck(function, (hidden, weight))
 
 
+@pytest.mark.parametrize("read", [0, 1])
+def test_gradient_of_one_of_both_scores(read):
+    hidden, weight, targets = random_problem()
+    found, expected = hidden.clone().requires_grad_(), hidden.clone().requires_grad_()
+    score_targets(found, weight, targets, chunk_size=3)[read].sum().backward()
+    plain_scores(expected, weight, targets, 1.0)[read].sum().backward()
+    torch.testing.assert_close(found.grad, expected.grad, rtol=1e-12, atol=1e-12)
+
+
 def test_gradient_of_a_frozen_head():
     hidden, weight, targets = random_problem()
     hidden.requires_grad_()

@@ -184,10 +184,13 @@ def test_the_cache_lies_where_the_environment_says(monkeypatch: pytest.MonkeyPat
     assert cache_folder() == tmp_path / "user" / "tltrain"
 
 
-def test_precision_is_as_asked_and_measured_only_on_the_cpu():
+def test_precision_is_as_asked_and_measured_only_on_the_cpu(monkeypatch: pytest.MonkeyPatch):
     assert resolve_precision("bfloat16", "cpu") == "bfloat16"
     assert resolve_precision("float32", "cuda") == "float32"
-    assert resolve_precision("auto", "cuda") == "bfloat16"
+    for has_bfloat16, expected in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has_bfloat16, **_: has)
+        assert resolve_precision("auto", "cuda") == expected
+    assert resolve_precision("auto", "mps") == "bfloat16"
     assert resolve_precision("auto", "cpu") in ("float32", "bfloat16")
 
 

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from processes import kill_with_children
-from tltrain.engine.parallel import Processes, find_processes
+from tltrain.engine.parallel import Processes
 from tltrain.engine.settings import LoraConfig, OptimizerConfig
 from tltrain.engine.sharding import resolve_sharding
 from tltrain.errors import UsageError
@@ -152,12 +152,6 @@ def test_what_the_launcher_asks_for_and_does_not_get_is_refused(
     with pytest.raises(UsageError, match=words):
         resolve_sharding("auto", Processes(0, 2))
     assert resolve_sharding("none", Processes(0, 2)) == "none"
-
-
-def test_deepspeed_is_refused(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
-    with pytest.raises(UsageError, match="use FSDP"):
-        find_processes()
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp2"])

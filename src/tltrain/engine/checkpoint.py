@@ -82,7 +82,9 @@ def load_checkpoint(folder: Path, modules: Mapping[str, torch.nn.Module], optimi
             for key, value in saved.items():
                 current[key].copy_(split_like(value, current[key]))
     for name, optimizer in optimizers.items():
-        optimizer.load_state_dict(torch.load(newest / f"{name}.optimizer.pt", weights_only=True))
+        # not to the device of the process that saved, which may be another's or none here
+        state = torch.load(newest / f"{name}.optimizer.pt", weights_only=True, map_location="cpu")
+        optimizer.load_state_dict(state)
     return int(newest.name.removeprefix("step-"))
 
 

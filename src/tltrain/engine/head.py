@@ -69,11 +69,12 @@ class _ScoreTargets(torch.autograd.Function):
         allowed: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         exact = torch.promote_types(hidden.dtype, torch.float32)
+        product_weight = weight.to(hidden.dtype)  # once, not for each chunk
         logprobs = hidden.new_empty(len(targets), dtype=exact)
         entropies, normalisers = torch.empty_like(logprobs), torch.empty_like(logprobs)
         is_greedy = hidden.new_empty(len(targets), dtype=torch.bool)
         for rows in _chunks(len(targets), chunk_size):
-            logits = _logits(hidden[rows], weight, temperature, exact, allowed, rows)
+            logits = _logits(hidden[rows], product_weight, temperature, exact, allowed, rows)
             normalisers[rows] = torch.logsumexp(logits, dim=-1)
             chosen = logits.gather(1, targets[rows, None]).squeeze(1)
             is_greedy[rows] = chosen >= logits.amax(dim=-1)
@@ -84,26 +85,30 @@ class _ScoreTargets(torch.autograd.Function):
         ctx.save_for_backward(hidden, weight, targets, normalisers, entropies)
         ctx.temperature, ctx.chunk_size, ctx.allowed = temperature, chunk_size, allowed
         ctx.mark_non_differentiable(is_greedy)
+        # entropies that nothing reads are known without a look at their gradient, for which a GPU would have to wait
+        ctx.set_materialize_grads(False)
         return logprobs, entropies, is_greedy
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        grad_logprobs, grad_entropies = grads[0], grads[1]
         hidden, weight, targets, normalisers, entropies = ctx.saved_tensors
+        grad_logprobs = torch.zeros_like(normalisers) if grads[0] is None else grads[0]
+        grad_entropies = grads[1] if grads[1] is not None and grads[1].any() else None
+        product_weight = weight.to(hidden.dtype)
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for rows in _chunks(len(targets), ctx.chunk_size):
-            logits = _logits(hidden[rows], weight, ctx.temperature, normalisers.dtype, ctx.allowed, rows)
+            logits = _logits(hidden[rows], product_weight, ctx.temperature, normalisers.dtype, ctx.allowed, rows)
             log_p = logits - normalisers[rows, None]
             p = log_p.exp()
             # d logprob / d logits = onehot - p;  d entropy / d logits = -p (log p + entropy)
             grad = p * -grad_logprobs[rows, None]
-            if grad_entropies.any():
+            if grad_entropies is not None:
                 bounded = log_p.clamp(min=torch.finfo(log_p.dtype).min)
                 grad -= p * (bounded + entropies[rows, None]) * grad_entropies[rows, None]
             grad.scatter_add_(1, targets[rows, None], grad_logprobs[rows, None])
             grad = (grad / ctx.temperature).to(hidden.dtype)
-            grad_hidden[rows] = grad @ weight.to(hidden.dtype)
+            grad_hidden[rows] = grad @ product_weight
             if grad_weight is not None:
                 if grad_weight.dtype == grad.dtype:
                     grad_weight.addmm_(grad.T, hidden[rows])  # no second matrix of that size
@@ -115,7 +120,7 @@ class _ScoreTargets(torch.autograd.Function):
 def _logits(
     hidden: Tensor, weight: Tensor, temperature: float, dtype: torch.dtype, allowed: Tensor | None, rows: slice
 ) -> Tensor:
-    logits = (hidden @ weight.to(hidden.dtype).T).to(dtype) / temperature
+    logits = (hidden @ weight.T).to(dtype) / temperature
     if allowed is None:
         return logits
     return logits.masked_fill_(~unpack_bits(allowed[rows], logits.shape[1]), -torch.inf)

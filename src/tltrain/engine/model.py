@@ -160,26 +160,21 @@ def merge_lora(model: Any, spec: str | Path | None = None) -> Any:
 
 
 def checkpoint_activations(model: Any) -> None:
-    """Keep the inputs of each transformer block alone in training, and compute the rest again in the backward pass.
+    """Keep the inputs of each transformer block alone, and compute the rest again in the backward pass.
 
     The gradient is the same, dropout included; the forward pass is computed twice, and memory no longer grows with the
-    number of blocks times all that a block computes.
+    number of blocks times all that a block computes. Holds for `hidden_states` and what stands on it, in training mode
+    and out of it.
 
     Raises:
-        ModelError: the model's class cannot.
+        ModelError: the model has no list of blocks.
     """
-    settings = {"use_reentrant": False}
-    try:
-        if hasattr(model, "activation_checkpointing_enable"):
-            model.activation_checkpointing_enable(activation_checkpointing_kwargs=settings)
-        else:  # transformers before 5.23
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=settings)
-        # asked for by reentrant checkpoints alone; a gradient would flow through frozen blocks, too
-        model.disable_input_require_grads()
-    except ValueError as error:
-        raise ModelError(
-            f"activation_checkpointing: {model.config.model_type} models cannot ({_first_line(error)}); set it to false"
-        ) from error
+    from tltrain.engine.remade import make_blocks_again
+
+    found = find_blocks(model)
+    if found is None:
+        raise ModelError("activation_checkpointing: the model has no list of transformer blocks; set it to false")
+    make_blocks_again(found[1])
 
 
 @contextmanager

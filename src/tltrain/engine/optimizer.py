@@ -19,6 +19,16 @@ class NotFiniteError(TltrainError):
     """The loss or the gradient of a step is not finite; the weights are as they were before it."""
 
 
+def not_finite(step: int, loss: float, norm: float, config: OptimizerConfig) -> NotFiniteError:
+    """What is raised, by all processes, where the loss or the gradient's norm of a step is not finite."""
+    return leave_to_the_first(
+        NotFiniteError(
+            f"step {step}: the loss is {loss} and the gradient norm {norm}; lower learning_rate "
+            f"(now {config.learning_rate}) or look at the step's rows; the last checkpoint is good"
+        )
+    )
+
+
 class StepOutcome(NamedTuple):
     """What one optimizer step did."""
 
@@ -89,11 +99,7 @@ class Optimizer:
         norm = (found.full_tensor() if isinstance(found, DTensor) else found).item()
         if not (math.isfinite(total) and math.isfinite(norm)):
             self._adam.zero_grad()
-            error = NotFiniteError(
-                f"step {step}: the loss is {total} and the gradient norm {norm}; lower learning_rate "
-                f"(now {self.config.learning_rate}) or look at the step's rows; the last checkpoint is good"
-            )
-            raise leave_to_the_first(error)
+            raise not_finite(step, total, norm, self.config)
         rate = learning_rate_at(step, self.num_steps, self.config)
         for group in self._adam.param_groups:
             group["lr"] = rate
@@ -126,8 +132,8 @@ class Optimizer:
 
 def _run_backward(losses: Iterable[Tensor]) -> float:
     """Add up the gradients of some losses; their sum."""
-    total = 0.0
+    values: list[Tensor] = []  # read at the end, as an accelerator is waited for
     for loss in losses:
         loss.backward()  # type: ignore[no-untyped-call]
-        total += loss.item()
-    return total
+        values.append(loss.detach())
+    return sum(value.item() for value in values)

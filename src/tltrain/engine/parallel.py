@@ -8,6 +8,7 @@ import os
 import pickle
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -128,12 +129,12 @@ def find_processes() -> Processes:
     """The processes that this one was started with; joins them on the first call.
 
     Raises:
-        UsageError: they were started for DeepSpeed, which is not supported.
+        UsageError: they were started for DeepSpeed, and it is not installed.
     """
-    if os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("1", "true"):
+    is_told = os.environ.get("ACCELERATE_USE_DEEPSPEED", "").lower() in ("1", "true")
+    if is_told and find_spec("deepspeed") is None:  # accelerate would say so less clearly
         raise UsageError(
-            "accelerate was told to use DeepSpeed, which is not supported; to split a model among devices, use FSDP: "
-            "accelerate launch --config_file src/tltrain/launch/fsdp2.yaml"
+            'accelerate was told to use DeepSpeed, which is not installed; pip install "tltrain[deepspeed]"'
         )
     state = process_state()
     return Processes(state.process_index, state.num_processes)

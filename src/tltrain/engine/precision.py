@@ -32,7 +32,14 @@ def resolve_precision(precision: Precision, device_type: str) -> Literal["float3
         return precision
     if device_type == "cpu":
         return "bfloat16" if cpu_gains_from_bfloat16() else "float32"
-    return "bfloat16"
+    return "float32" if device_type == "cuda" and not _gpu_has_bfloat16() else "bfloat16"
+
+
+def _gpu_has_bfloat16() -> bool:
+    """Older GPUs emulate it, slower than float32."""
+    import torch
+
+    return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
 def autocast(precision: Precision, device_type: str) -> AbstractContextManager[object]:

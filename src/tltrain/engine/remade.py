@@ -1,14 +1,16 @@
-"""What the backward pass makes again instead of keeping it: outputs of norms, and of the gates of feed-forward layers.
+"""What the backward pass makes again instead of keeping it: outputs of norms and of the gates of feed-forward layers,
+or whole transformer blocks.
 
-Both cost next to nothing beside the matrix products around them, and are more than half of what a block keeps: a norm's
-inner state and its output, the activation of the gate and its product with the other half. Here the inputs alone are
-kept, and the linear layers that read the outputs get them made again (saved-tensor hooks). The gradient is that of the
-model's own modules, which are run again; no formula stands in for them.
+The former cost next to nothing beside the matrix products around them, and are more than half of what a block keeps: a
+norm's inner state and its output, the activation of the gate and its product with the other half. Here the inputs alone
+are kept, and the linear layers that read the outputs get them made again (saved-tensor hooks). The gradient is that of
+the model's own modules, which are run again; no formula stands in for them.
 """
 
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,28 +18,58 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from torch.nn import Module
+from torch.utils.checkpoint import checkpoint
+
+from tltrain.engine.compiled import find_compiled
+
+_BLOCKS_MADE_AGAIN: "weakref.WeakSet[Module]" = weakref.WeakSet()
+
+
+def make_blocks_again(blocks: Iterable[Module]) -> None:
+    """From now on, keep the inputs of these blocks alone where `remaking` runs them with gradient (checkpointing)."""
+    _BLOCKS_MADE_AGAIN.update(blocks)
 
 
 @contextmanager
 def remaking(model: Any) -> Iterator[None]:
     """Context for a forward pass of a model of transformers; its backward pass may come later, and comes once.
 
-    Without effect where no gradient is wanted, where whole blocks are made again (activation checkpointing), and where
-    weights are sharded.
+    Where whole blocks are made again or compiled, nothing else is; where weights are sharded, whole blocks alone.
+    Without effect where no gradient is wanted.
     """
+    if not torch.is_grad_enabled():
+        yield
+        return
+    replaced = find_compiled(model.modules())
+    for block in model.modules():
+        if block in _BLOCKS_MADE_AGAIN:
+            replaced[block] = partial(checkpoint, replaced.get(block, block.forward), use_reentrant=False)
+    if replaced:
+        with _forwards(replaced):
+            yield
+        return
     # of a sharded model, embeddings and head are whole here
     is_sharded = any(isinstance(parameter, DTensor) for parameter in model.parameters())
-    if not torch.is_grad_enabled() or is_sharded or _makes_blocks_again(model) or not (found := _find(model)):
+    if is_sharded or _checkpoints_itself(model) or not (found := _find(model)):
         yield
         return
     outputs = _Outputs()
-    for module, make_forward in found.items():
-        module.__dict__["forward"] = make_forward(outputs)
+    with (
+        _forwards({module: make_forward(outputs) for module, make_forward in found.items()}),
+        torch.autograd.graph.saved_tensors_hooks(outputs.pack, _unpack),
+    ):
+        yield
+
+
+@contextmanager
+def _forwards(replaced: Mapping[Module, Callable[..., Any]]) -> Iterator[None]:
+    """Context in which modules run something else in place of their `forward`."""
+    for module, forward in replaced.items():
+        module.__dict__["forward"] = forward
     try:
-        with torch.autograd.graph.saved_tensors_hooks(outputs.pack, _unpack):
-            yield
+        yield
     finally:
-        for module in found:
+        for module in replaced:
             del module.__dict__["forward"]
 
 
@@ -205,5 +237,6 @@ def _is_gated(module: Any) -> bool:
     return same
 
 
-def _makes_blocks_again(model: Any) -> bool:
+def _checkpoints_itself(model: Any) -> bool:
+    """Whether transformers was told to make blocks again."""
     return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())

@@ -8,13 +8,18 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 Precision = Literal["auto", "float32", "bfloat16"]
 """Number format of matrix products; weights are kept in float32. "auto": bfloat16 where the device gains from it."""
 
-Sharding = Literal["auto", "none", "fsdp"]
+Sharding = Literal["auto", "none", "fsdp", "zero1", "zero2"]
 """How several processes hold one model; results are the same.
 
 - none: each holds all of it, and gradients are added up (DDP).
 - fsdp: each holds its part of weights, gradients and optimizer state (torch's FSDP2).
-- auto: fsdp where `accelerate launch` was told to use FSDP, none otherwise.
+- zero1: each holds all weights and gradients, and its part of the optimizer state (DeepSpeed). `sft` only.
+- zero2: and its part of the gradients, too (DeepSpeed). `sft` only.
+- auto: what `accelerate launch` was told to use, FSDP or DeepSpeed; none otherwise.
 """
+
+HeldAs = Literal["none", "fsdp", "zero1", "zero2"]
+"""How processes held a model in the end."""
 
 TrackerName = Literal["tensorboard", "wandb", "trackio", "mlflow"]
 """An experiment tracker that shows metrics while a run goes on; its package is installed apart from tltrain."""

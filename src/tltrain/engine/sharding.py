@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import MethodType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -20,24 +20,27 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from tltrain.engine.device import pick_device
 from tltrain.engine.model import find_blocks
 from tltrain.engine.parallel import Processes
-from tltrain.engine.settings import Sharding
+from tltrain.engine.settings import HeldAs, Sharding
 from tltrain.engine.tree_attention import can_run_trees
 from tltrain.errors import ModelError, UsageError
+from tltrain.launcher import launched_zero_stage
 
 _T = TypeVar("_T")
 
 
-def resolve_sharding(sharding: Sharding, processes: Processes) -> Literal["none", "fsdp"]:
-    """What "auto" stands for: FSDP where `accelerate launch` was told so; one process has nothing to split.
+def resolve_sharding(sharding: Sharding, processes: Processes) -> HeldAs:
+    """What "auto" stands for: what `accelerate launch` was told; one process has nothing to split.
 
     Raises:
-        UsageError: the launcher was told of something about FSDP that is done otherwise, or not at all.
+        UsageError: the launcher was told of something about FSDP or DeepSpeed that is done otherwise, or not at all.
     """
     told = _flag("ACCELERATE_USE_FSDP")
     if told and sharding != "none":
         _check_launcher()
-    is_wanted = sharding == "fsdp" or (sharding == "auto" and told)
-    return "fsdp" if is_wanted and processes.size > 1 else "none"
+    if sharding == "auto":
+        stage = launched_zero_stage()
+        sharding = "fsdp" if told else "zero1" if stage == 1 else "zero2" if stage == 2 else "none"
+    return sharding if processes.size > 1 else "none"
 
 
 class WholeCopy:
@@ -208,7 +211,7 @@ def _check_launcher() -> None:
     if _flag("FSDP_ACTIVATION_CHECKPOINTING"):
         raise UsageError(
             "accelerate was told to checkpoint activations; set fsdp_activation_checkpointing: false in its config "
-            "file; sft does it with --set activation_checkpointing=true"
+            "file; sft and ppo do it with --set activation_checkpointing=true"
         )
 
 

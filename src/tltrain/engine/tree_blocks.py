@@ -86,6 +86,7 @@ class TreeBlocks:
             block_of[number] = len(self.blocks) - 1
         lengths = [block.end - block.start for block in self.blocks]
         self.key_lengths, self.query_lengths = lengths, lengths[self.num_given :]
+        self._sent: Tensor | None = None
         self._masks: dict[tuple[int, int | None, torch.dtype], Tensor | None] = {}
 
     def mask(self, number: int, window: int | None, dtype: torch.dtype) -> Tensor | None:
@@ -102,6 +103,12 @@ class TreeBlocks:
             )
         return self._masks[key]
 
+    def _positions(self) -> Tensor:
+        """Of all rows, on the device; sent there once."""
+        if self._sent is None:
+            self._sent = torch.tensor(self._tree.positions, device=self._device)
+        return self._sent
+
     def _make_mask(self, block: _Block, window: int | None) -> Tensor | None:
         own = [self._tree.segments[segment] for segment in block.segments]
         last_position = max(segment.position + segment.end - segment.start for segment in own)
@@ -109,15 +116,15 @@ class TreeBlocks:
         if not block.before and len(own) == 1 and not is_windowed:
             return None
         earlier = [self.blocks[number] for number in block.before]
-        rows = [row for part in (*earlier, block) for row in range(part.start, part.end)]
-        positions = torch.tensor(self._tree.positions, device=self._device)
-        key_positions, query_positions = positions[rows], positions[block.start : block.end]
+        positions = self._positions()
+        key_positions = torch.cat([positions[part.start : part.end] for part in (*earlier, block)])
+        query_positions = positions[block.start : block.end]
         owners = torch.tensor(
             [number for number, segment in enumerate(own) for _ in range(segment.start, segment.end)],
             device=self._device,
         )
         # -1: belongs to all
-        key_owners = torch.cat([owners.new_full((len(rows) - len(owners),), -1), owners])
+        key_owners = torch.cat([owners.new_full((len(key_positions) - len(owners),), -1), owners])
         sees = (key_owners[None] == -1) | (key_owners[None] == owners[:, None])
         sees &= key_positions[None] <= query_positions[:, None]
         if window is not None and is_windowed:
@@ -205,6 +212,14 @@ def _attend_grouped(
         query_1ATD, key_1KTD, value_1KTD, attn_mask=mask, dropout_p=dropout, scale=scaling, enable_gqa=True
     )
     return output.transpose(1, 2).contiguous(), None
+
+
+def stay_out_of_graphs() -> None:
+    """From now on, leave this attention as it is where torch.compile compiles what is around it.
+
+    A graph would hold for trees of one shape alone.
+    """
+    AttentionInterface.register(NAME, torch.compiler.disable(_attend))  # type: ignore[no-untyped-call]
 
 
 AttentionInterface.register(NAME, _attend)

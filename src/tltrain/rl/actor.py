@@ -11,9 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tltrain.engine.compiled import compile_blocks
 from tltrain.engine.head import TokenScores
 from tltrain.engine.logprobs import TargetOutput, TargetSequence, target_scores, target_states
-from tltrain.engine.model import add_lora
+from tltrain.engine.model import add_lora, checkpoint_activations
 from tltrain.engine.parallel import Processes
 from tltrain.engine.precision import autocast
 from tltrain.engine.sharding import WholeCopy, shard
@@ -44,7 +45,11 @@ class Actor:
             self._frozen = _place(copy.deepcopy(sft_model).requires_grad_(False), device, split_among)
         model = add_lora(sft_model, config.lora) if config.lora else sft_model
         self._whole = WholeCopy(model) if self.is_sharded else None
+        if config.activation_checkpointing:
+            checkpoint_activations(model)
         self.model = _place(model, device, split_among)
+        if config.compile:
+            compile_blocks(self.model, device.type)
 
     @contextmanager
     def sampling_model(self) -> Iterator[Any]:

@@ -60,7 +60,7 @@ class PpoConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"sharding"})
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"activation_checkpointing", "compile", "sharding"})
     """Fields that change time and memory alone: a run can be resumed with others."""
 
     # what to learn from
@@ -172,6 +172,13 @@ class PpoConfig(BaseModel):
     critic_lora: LoraConfig | None = None
     """Adapters of a separate critic; None trains all its weights, as the paper."""
     precision: Precision = "auto"
+    activation_checkpointing: bool = False
+    """Of actor and separate critic: keep less of the forward pass and compute it again in the backward pass; less
+    memory, more time, the same gradient."""
+    compile: bool = False
+    """Compile transformer blocks (torch.compile, one compilation for all lengths) where they run with gradient, which
+    takes a minute at the start; sampling stays as it is. Needs a C++ compiler, on a GPU Triton. Not with
+    sharding=fsdp."""
     sharding: Sharding = "auto"
     """How several processes hold actor, reference and a separate critic. While they sample, each holds the actor
     whole."""

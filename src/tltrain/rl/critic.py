@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tltrain.engine.compiled import compile_blocks
 from tltrain.engine.logprobs import TargetSequence, target_states
-from tltrain.engine.model import add_lora
+from tltrain.engine.model import add_lora, checkpoint_activations
 from tltrain.engine.parallel import Processes
 from tltrain.engine.precision import autocast
 from tltrain.engine.sharding import run_whole, shard, shard_layer
@@ -39,6 +40,8 @@ class Critic(torch.nn.Module):
         self._config = config
         self._device = device
         self.model = _make_model(config, sft_model) if config.critic == "separate" else None
+        if config.activation_checkpointing and self.model is not None:
+            checkpoint_activations(self.model)
         self.head = torch.nn.Linear(sft_model.config.get_text_config().hidden_size, 1)
         torch.nn.init.zeros_(self.head.weight)
         torch.nn.init.zeros_(self.head.bias)
@@ -48,6 +51,8 @@ class Critic(torch.nn.Module):
         else:
             self.to(device)
         self.eval()
+        if config.compile and self.model is not None:
+            compile_blocks(self.model, device.type)
 
     @property
     def reads_actor(self) -> bool:

@@ -8,18 +8,19 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from tltrain.constrained.masks import make_constrainer
 from tltrain.engine.checkpoint import load_checkpoint, save_checkpoint, seed_step
+from tltrain.engine.compiled import check_not_sharded
 from tltrain.engine.device import pick_device
 from tltrain.engine.metrics import MetricsLog
 from tltrain.engine.model import LoadedModel, load_model, merge_lora, save_model
 from tltrain.engine.parallel import Processes, find_processes
-from tltrain.engine.settings import TrackerName
+from tltrain.engine.settings import HeldAs, TrackerName
 from tltrain.engine.sharding import gather_model, resolve_sharding
 from tltrain.engine.tracking import Tracker, check_tracker
-from tltrain.errors import DataError, TltrainError
+from tltrain.errors import DataError, TltrainError, UsageError
 from tltrain.files import read_json_lines
 from tltrain.launcher import leave_to_the_first
 from tltrain.render.template import ensure_tool_template
@@ -72,7 +73,7 @@ class PpoResult:
     """What went wrong while the reward looked fine, see `find_warnings`; with the step at which it was first seen."""
     num_processes: int = 1
     """How many ended the run."""
-    sharding: Literal["none", "fsdp"] = "none"
+    sharding: HeldAs = "none"
     """How they held the models."""
 
 
@@ -223,6 +224,13 @@ class _Trainer:
         device = pick_device()
         seed_step(config.seed, "initial weights", 0)
         self.sharding = resolve_sharding(config.sharding, processes)
+        if self.sharding in ("zero1", "zero2"):
+            raise UsageError(
+                "ppo does not run under DeepSpeed; use FSDP: accelerate launch --config_file "
+                "src/tltrain/launch/fsdp2.yaml, or sharding=none"
+            )
+        if config.compile:
+            check_not_sharded(self.sharding)
         split_among = processes if self.sharding == "fsdp" else None
         self._critic = Critic(config, loaded.model, device, split_among=split_among)
         self.actor = Actor(config, loaded.model, device, split_among=split_among)

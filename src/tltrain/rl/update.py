@@ -97,7 +97,7 @@ class Updater:
         Returns:
             The losses and the metrics beside them, see `rl.losses`; of each optimizer the gradient norm and the rate.
         """
-        told: defaultdict[str, float] = defaultdict(float)
+        told: defaultdict[str, list[Tensor]] = defaultdict(list)
         batch = experience.select(rows)
         config = self._config
         denominators_B1 = row_denominators(batch.loss_mask, mean=config.loss_mean, max_tokens=config.max_new_tokens)
@@ -118,11 +118,13 @@ class Updater:
             outcome |= {f"critic_{name}": value for name, value in _outcome(critic).items()}
         return self._add_up(told) | outcome
 
-    def _add_up(self, told: Mapping[str, float]) -> dict[str, float]:
-        """What the processes tell of their shares of a minibatch, as of all of it."""
-        shares = self._processes.from_each(lambda: dict(told))
-        names = dict.fromkeys(name for share in shares for name in share)  # a process without a share tells nothing
+    def _add_up(self, told: Mapping[str, Sequence[Tensor]]) -> dict[str, float]:
+        """What the processes tell of the parts of a minibatch, as of all of it."""
         combine = {"max_ratio": max}
+        # read here alone, as an accelerator is waited for
+        own = {name: combine.get(name, sum)(part.item() for part in parts) for name, parts in told.items()}
+        shares = self._processes.from_each(lambda: own)
+        names = dict.fromkeys(name for share in shares for name in share)  # a process without a share tells nothing
         return {name: combine.get(name, sum)(share[name] for share in shares if name in share) for name in names}
 
     def _actor_losses(
@@ -132,7 +134,7 @@ class Updater:
         num_tokens: int,
         kl_coef: float,
         states: list[Tensor],
-        told: defaultdict[str, float],
+        told: defaultdict[str, list[Tensor]],
     ) -> Iterator[Tensor]:
         """Policy loss, KL and entropy bonus of each micro-batch; keeps the states for a critic that reads them.
 
@@ -161,19 +163,19 @@ class Updater:
                 coef=self._config.entropy_coef,
                 denominator=num_tokens,
             )
-            told["policy_loss"] += policy.loss.item()
-            told["clip_fraction"] += policy.clip_fraction.item()
-            told["approx_kl"] += policy.approx_kl.item()
-            told["mean_ratio"] += policy.mean_ratio.item()
-            told["max_ratio"] = max(told["max_ratio"], policy.max_ratio.item())
-            told["entropy"] += entropy.mean_entropy.item()
+            told["policy_loss"].append(policy.loss.detach())
+            told["clip_fraction"].append(policy.clip_fraction.detach())
+            told["approx_kl"].append(policy.approx_kl.detach())
+            told["mean_ratio"].append(policy.mean_ratio.detach())
+            told["max_ratio"].append(policy.max_ratio.detach())
+            told["entropy"].append(entropy.mean_entropy.detach())
             loss = policy.loss + entropy.loss
             if self._config.kl_in == "loss":
                 estimator = KlEstimator(self._config.kl_estimator)
                 kl = compute_mean_kl(
                     logprobs_BT, part.ref_logprobs, part.loss_mask, estimator=estimator, denominator=denominator_B1
                 )
-                told["kl_loss"] += kl_coef * kl.item()
+                told["kl_loss"].append(kl_coef * kl.detach())
                 loss = loss + kl_coef * kl
             yield loss
 
@@ -182,7 +184,7 @@ class Updater:
         parts: Sequence[Experience | None],
         num_tokens: int,
         states: Sequence[Tensor],
-        told: defaultdict[str, float],
+        told: defaultdict[str, list[Tensor]],
     ) -> Iterator[Tensor]:
         for part, actor_states in zip(parts, states, strict=True):
             sequences = part.sequences if part else [NOTHING]
@@ -198,8 +200,8 @@ class Updater:
                 clip_range=self._config.value_clip_range,
                 denominator=num_tokens,
             )
-            told["value_loss"] += value.loss.item()
-            told["value_clip_fraction"] += value.clip_fraction.item()
+            told["value_loss"].append(value.loss.detach())
+            told["value_clip_fraction"].append(value.clip_fraction.detach())
             yield self._config.vf_coef * value.loss
 
 

@@ -38,7 +38,7 @@ class SftConfig(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"activation_checkpointing", "sharding"})
+    WITHOUT_EFFECT: ClassVar[frozenset[str]] = frozenset({"activation_checkpointing", "compile", "sharding"})
     """Fields that change time and memory alone: a run can be resumed with others."""
 
     optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-4)
@@ -69,6 +69,10 @@ class SftConfig(BaseModel):
     activation_checkpointing: bool = False
     """Keep less of the forward pass and compute it again in the backward pass: less memory, more time, the same
     gradient."""
+    compile: bool = False
+    """Compile transformer blocks (torch.compile, one compilation for all lengths) where they run with gradient, which
+    takes a minute at the start; on a CPU it gains nothing. Needs a C++ compiler, on a GPU Triton. Not with
+    sharding=fsdp or weights of 4 bits."""
     sharding: Sharding = "auto"
     """How several processes hold the model."""
     heldout_share: float = Field(default=0.05, ge=0, lt=1)
@@ -100,4 +104,6 @@ class SftConfig(BaseModel):
     def _check_sharding(self) -> Self:
         if self.sharding == "fsdp" and self.lora is not None and self.lora.base == "nf4":
             raise ValueError("sharding=fsdp does not split weights of 4 bits; use lora.base=full or sharding=none")
+        if self.compile and self.lora is not None and self.lora.base == "nf4":
+            raise ValueError("compile=true does not go with weights of 4 bits; use lora.base=full or compile=false")
         return self

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from tltrain.engine.checkpoint import load_checkpoint, newest_checkpoint, save_checkpoint, seed_step
+from tltrain.engine.compiled import check_not_sharded, compile_blocks
 from tltrain.engine.device import pick_device
 from tltrain.engine.logprobs import TargetSequence, target_scores
 from tltrain.engine.metrics import MetricsLog
@@ -27,10 +28,11 @@ from tltrain.engine.optimizer import NotFiniteError, Optimizer
 from tltrain.engine.parallel import Processes, find_processes
 from tltrain.engine.precision import autocast
 from tltrain.engine.prefix_tree import TrunkGroups, plan_micro_batches, plan_trunks
-from tltrain.engine.settings import TrackerName
+from tltrain.engine.settings import HeldAs, TrackerName
 from tltrain.engine.sharding import gather_model, resolve_sharding, shard
 from tltrain.engine.tracking import Tracker, check_tracker
 from tltrain.engine.tree_attention import Trunk, can_run_trees
+from tltrain.engine.zero import ZeroOptimizer
 from tltrain.errors import DataError, TltrainError
 from tltrain.render.template import template_name
 from tltrain.sft.batches import Step, plan_epoch, share_step
@@ -65,7 +67,7 @@ class SftResult:
     tools."""
     num_processes: int = 1
     """How many ended the run."""
-    sharding: Literal["none", "fsdp"] = "none"
+    sharding: HeldAs = "none"
     """How they held the model."""
 
 
@@ -205,8 +207,16 @@ class Trainee:
             checkpoint_activations(model)
         self.sharding = resolve_sharding(config.sharding, processes)
         self._is_sharded = self.sharding == "fsdp"
+        self._passes_alike = self.sharding in ("fsdp", "zero1", "zero2")
         self.model = shard(model, processes) if self._is_sharded else model.to(self._device)
-        self._optimizer = Optimizer(self.model.parameters(), config.optimizer, num_steps, processes)
+        if config.compile:
+            check_not_sharded(self.sharding)
+            compile_blocks(self.model, self._device.type)
+        settings = (self.model.parameters(), config.optimizer, num_steps, processes)
+        if self.sharding in ("zero1", "zero2"):
+            self._optimizer: Optimizer = ZeroOptimizer(*settings, stage=int(self.sharding[-1]))
+        else:
+            self._optimizer = Optimizer(*settings)
 
     def run(
         self,
@@ -297,7 +307,7 @@ class Trainee:
         micro_batches = plan_micro_batches(
             [rendered.input_ids for rendered in own], self._max_tokens(), share=config.share_prefixes
         )
-        if self._is_sharded:  # all make equally many passes: those who have fewer micro-batches add some of no weight
+        if self._passes_alike:  # all make equally many: those who have fewer micro-batches add some of no weight
             num_missing = self._processes.max(len(micro_batches)) - len(micro_batches)
             micro_batches = [*micro_batches, *[(len(own),)] * num_missing]
             sequences.append(TargetSequence([0, 0], [1]))
@@ -327,8 +337,8 @@ class Trainee:
     def _plan_trunks(
         self, sequences: Sequence[TargetSequence], micro_batches: Sequence[tuple[int, ...]]
     ) -> list[TrunkGroups]:
-        """Micro-batches, joined where they begin alike; processes that share a model do not, to make alike passes."""
-        if self._is_sharded or not self._config.share_prefixes or not can_run_trees(self.model):
+        """Micro-batches, joined where they begin alike; processes that add up gradients pass by pass do not."""
+        if self._passes_alike or not self._config.share_prefixes or not can_run_trees(self.model):
             return [TrunkGroups(0, [batch]) for batch in micro_batches]
         first_targets = [min(sequence.positions, default=len(sequence.ids)) for sequence in sequences]
         return plan_trunks([sequence.ids for sequence in sequences], micro_batches, first_targets)
