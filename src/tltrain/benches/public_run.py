@@ -145,6 +145,7 @@ def _make_policy(config: PublicEvalConfig, model: str | Path, out: Path) -> tupl
         precision=precision,
         syntax=syntax,
         constrain=config.constrain,
+        keep_mib=config.keep_mib,
     )
     return policy, precision
 
@@ -162,14 +163,19 @@ def _test(
     """Have one test set answered, and write it down."""
     path = out / f"{loaded.name}.jsonl"
     told: Progress = lambda done, total, remark: progress(done, total, f"{loaded.name}: {remark}")  # noqa: E731
+    at_once = max(config.batch_size, config.endpoint.num_parallel if config.endpoint else 1)
     if loaded.talks:
         assert environment is not None
-        talks = run_multi_turn(loaded.talks, policy, environment, max_steps=loaded.max_steps, progress=told)
+        talks = run_multi_turn(
+            loaded.talks, policy, environment, max_steps=loaded.max_steps, at_once=at_once, progress=told
+        )
         _write(path, talks)
         _export_talks(talks, out / "bfcl_result", model)
         return score_talks(talks, config, notes=loaded.notes, changed=_changed(data, "bfcl"))
     if loaded.bench is None:
-        queries = run_queries(loaded.queries, policy, max_turns=config.max_turns, style=config.style, progress=told)
+        queries = run_queries(
+            loaded.queries, policy, max_turns=config.max_turns, at_once=at_once, style=config.style, progress=told
+        )
         _write(path, queries)
         return score_queries(queries, config, notes=NOTES, changed=_changed(data, TOOLEYES))
     bench, cases = loaded.bench, loaded.cases

@@ -14,6 +14,7 @@ from typing import Any
 from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict
 
+from tltrain.benches.advance import advance
 from tltrain.benches.data_folder import DataFolder
 from tltrain.benches.documents import read_document
 from tltrain.benches.episodes import gives_up
@@ -150,15 +151,17 @@ def run_queries(
     policy: Policy,
     *,
     max_turns: int,
+    at_once: int | None = None,
     style: PromptStyle = PromptStyle.NATIVE,
     progress: Progress | None = None,
 ) -> list[QueryRow]:
-    """Let a policy work on queries; all advance together, a turn at a time.
+    """Let a policy work on queries; they advance together, a turn at a time.
 
     Args:
         queries: what to do.
         policy: who does it.
         max_turns: most replies to one query.
+        at_once: most of them under way at the same time; None: all.
         style: how tools and feedback are put to the policy.
         progress: told (queries ended, all queries, a remark).
 
@@ -166,16 +169,7 @@ def run_queries(
         One row a query, in order.
     """
     episodes = [_Episode(query, policy.syntax, style) for query in queries]
-    for turn in range(max_turns):
-        running = [episode for episode in episodes if episode.end is None]
-        if not running:
-            break
-        replies = policy.answer([episode.request() for episode in running])
-        for episode, reply in zip(running, replies, strict=True):
-            episode.take(reply)
-        if progress:
-            num_running = sum(episode.end is None for episode in episodes)
-            progress(len(episodes) - num_running, len(episodes), f"turn {turn + 1}, {num_running} go on")
+    advance(episodes, policy, max_replies=max_turns, at_once=at_once, progress=progress)
     return [episode.row() for episode in episodes]
 
 
@@ -214,7 +208,8 @@ class _Episode:
 
     def request(self) -> Request:
         """What the model reads next."""
-        return Request(self._query.tools if self._style is PromptStyle.NATIVE else (), tuple(self._messages))
+        tools = self._query.tools if self._style is PromptStyle.NATIVE else ()
+        return Request(tools, tuple(self._messages), goes_on=True)
 
     def take(self, reply: Reply) -> None:
         """Act on one reply of the model."""
