@@ -1,7 +1,7 @@
 """ToolEyes: 382 queries that are answered over several turns, with 568 tools of 95 sets, and no golden answers.
 
 Source: Ye et al. 2025, ToolEyes (COLING), arXiv:2401.00741. Its own loop calls live services; here the calls are
-checked against the tool documents and answered by `simulated_tools`. So DE needs no service, CE counts the errors that
+checked against the tool documents and answered by `simulated_tools`, or from a recording (`recorded_tools`). So DE needs no service, CE counts the errors that
 come from the call alone, and VA depends on made-up answers.
 """
 
@@ -19,6 +19,7 @@ from tltrain.benches.data_folder import DataFolder
 from tltrain.benches.documents import read_document
 from tltrain.benches.episodes import gives_up
 from tltrain.benches.policy import Policy, Reply, Request, Stop
+from tltrain.benches.recorded_tools import ToolAnswers
 from tltrain.benches.rotbench import PromptStyle
 from tltrain.benches.simulated_tools import UNREADABLE, SimulatedTools
 from tltrain.errors import DataError
@@ -153,6 +154,7 @@ def run_queries(
     max_turns: int,
     at_once: int | None = None,
     style: PromptStyle = PromptStyle.NATIVE,
+    answers: ToolAnswers | None = None,
     progress: Progress | None = None,
 ) -> list[QueryRow]:
     """Let a policy work on queries; they advance together, a turn at a time.
@@ -163,19 +165,21 @@ def run_queries(
         max_turns: most replies to one query.
         at_once: most of them under way at the same time; None: all.
         style: how tools and feedback are put to the policy.
+        answers: who answers calls; None: the simulation.
         progress: told (queries ended, all queries, a remark).
 
     Returns:
         One row a query, in order.
     """
-    episodes = [_Episode(query, policy.syntax, style) for query in queries]
+    answers = answers or ToolAnswers()
+    episodes = [_Episode(query, policy.syntax, style, answers) for query in queries]
     advance(episodes, policy, max_replies=max_turns, at_once=at_once, progress=progress)
     return [episode.row() for episode in episodes]
 
 
-def rejudge_query(row: QueryRow, query: Query) -> QueryRow:
+def rejudge_query(row: QueryRow, query: Query, answers: ToolAnswers | None = None) -> QueryRow:
     """The row with its turns read and answered anew; no model is needed."""
-    episode = _Episode(query, get_syntax(row.syntax), row.style)
+    episode = _Episode(query, get_syntax(row.syntax), row.style, answers or ToolAnswers())
     for text in row.completions:
         if episode.end is None:
             episode.take(Reply(text=text, num_tokens=0, stop=Stop.END))
@@ -194,9 +198,9 @@ _ENDS = {
 class _Episode:
     """One query on its way."""
 
-    def __init__(self, query: Query, syntax: CallSyntax, style: PromptStyle):
+    def __init__(self, query: Query, syntax: CallSyntax, style: PromptStyle, answers: ToolAnswers):
         self._query, self._syntax, self._style = query, syntax, style
-        self._executor = SimulatedTools(query.tools)
+        self._answers, self._simulated = answers, SimulatedTools(query.tools)
         system = _SYSTEM if style is PromptStyle.NATIVE else query.prompt
         self._messages = [Message(role=Role.SYSTEM, content=system), Message(role=Role.USER, content=query.query)]
         self._completions: list[str] = []
@@ -244,7 +248,7 @@ class _Episode:
             self._answer = answer if isinstance(answer, str) else None
             self.end = QueryEnd.FINISH
             return
-        feedback = self._executor.execute(call)
+        feedback = self._answers.execute(call, self._simulated)
         self._counts["failed"] += feedback.error is not None
         is_question = isinstance(call, ToolCall) and call.name == ASK and feedback.error is None
         self._say(USER_REPLY if is_question else feedback.text, call)
