@@ -1,7 +1,8 @@
 """ToolEyes: 382 queries that are answered over several turns, with 568 tools of 95 sets, and no golden answers.
 
 Source: Ye et al. 2025, ToolEyes (COLING), arXiv:2401.00741. Its own loop calls live services; here the calls are
-checked against the tool documents and answered by `simulated_tools`, or from a recording (`recorded_tools`). So DE needs no service, CE counts the errors that
+checked against the tool documents and answered by `simulated_tools`, or from a recording (`recorded_tools`). So DE
+needs no service, CE counts the errors that
 come from the call alone, and VA depends on made-up answers.
 """
 
