@@ -15,7 +15,7 @@ class Counting:
     def request(self) -> Request:
         return Request((Tool(name=self.tool),), (Message(role=Role.USER, content=str(self.heard)),))
 
-    def take(self, reply) -> None:
+    def take(self, _) -> None:
         self.heard += 1
         self.end = "over" if self.heard == self.number else None
 
