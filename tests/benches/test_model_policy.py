@@ -160,3 +160,19 @@ def test_constraints_that_make_no_sense_are_refused():
     with pytest.raises(ValueError, match="leave the endpoint out"):
         PublicEvalConfig(benches="toolalpaca", constrain="auto", endpoint=endpoint)
     assert PublicEvalConfig(benches="toolalpaca", endpoint=endpoint).constrain == "off"
+
+
+def test_turns_with_and_without_what_is_kept(folder):
+    kept, plain = make_policy(folder), make_policy(folder, keep_mib=0)
+    talk = REQUESTS[0].messages
+    for _ in range(3):
+        asked = [Request(TOOLS, talk, goes_on=True), Request(TOOLS, (*talk, Message(role=Role.USER, content="So?")))]
+        replies = kept.answer(asked)
+        assert replies == plain.answer(asked)
+        talk = (
+            *talk,
+            Message(role=Role.ASSISTANT, content=replies[0].text),
+            Message(role=Role.USER, content="And?"),
+        )
+    assert kept._kept.num_reused > 50
+    assert plain._kept.num_bytes == plain._kept.num_reused == 0

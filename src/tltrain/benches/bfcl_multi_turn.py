@@ -13,6 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict
 
+from tltrain.benches.advance import advance
 from tltrain.benches.bfcl_environment import VERSION, BfclEnvironment, EnvironmentLostError, Session, WorkerInfo
 from tltrain.benches.bfcl_multi_turn_cases import MultiTurnCase
 from tltrain.benches.bfcl_results import result_of
@@ -100,15 +101,17 @@ def run_multi_turn(
     environment: BfclEnvironment,
     *,
     max_steps: int,
+    at_once: int | None = None,
     progress: Progress | None = None,
 ) -> list[MultiTurnRow]:
-    """Let a policy hold conversations; all advance together, a reply at a time.
+    """Let a policy hold conversations; they advance together, a reply at a time.
 
     Args:
         cases: what to talk about.
         policy: who talks.
         environment: where calls are made.
         max_steps: most steps with calls in one turn; one more ends a case.
+        at_once: most of them under way at the same time; None: all.
         progress: told (conversations ended, all conversations, a remark).
 
     Returns:
@@ -118,15 +121,7 @@ def run_multi_turn(
         _Talk(case, policy.syntax, Session(environment, str(number), case.entry), max_steps)
         for number, case in enumerate(cases)
     ]
-    step = 0
-    while running := [talk for talk in talks if talk.end is None]:
-        replies = policy.answer([talk.request() for talk in running])
-        for talk, reply in zip(running, replies, strict=True):
-            talk.take(reply)
-        step += 1
-        if progress:
-            num_running = sum(talk.end is None for talk in talks)
-            progress(len(talks) - num_running, len(talks), f"step {step}, {num_running} go on")
+    advance(talks, policy, max_replies=None, at_once=at_once, progress=progress)
     return [talk.row() for talk in talks]
 
 
@@ -187,7 +182,7 @@ class _Talk:
 
     def request(self) -> Request:
         """What the model reads next."""
-        return Request(self._tools, tuple(self._messages), one_call=False)
+        return Request(self._tools, tuple(self._messages), one_call=False, goes_on=True)
 
     def take(self, reply: Reply) -> None:
         """Act on one reply of the model."""

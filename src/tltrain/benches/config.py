@@ -26,7 +26,10 @@ class EvalConfig(BaseModel):
     max_new_tokens: int = Field(default=96, ge=1)
     """Tokens of one reply."""
     batch_size: int = Field(default=16, ge=1)
-    """Prompts that run together."""
+    """Prompts that run together; so many conversations are under way at the same time."""
+    keep_mib: int = Field(default=1024, ge=0)
+    """Mebibytes of keys and values kept of conversations from one turn to the next, those of longest ago
+    thrown out; not for an endpoint. 0: each turn is computed as a whole. Replies are the same, up to rounding."""
     constrain: Constrain = "off"
     """What the model may write, see `Constrain`."""
     precision: Precision = "auto"

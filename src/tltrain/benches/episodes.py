@@ -1,6 +1,6 @@
 """Whole conversations in the sandbox: the model acts on a rebuilt task until it answers.
 
-All episodes advance together, a turn at a time, so that their replies are written in batches.
+Episodes advance together, a turn at a time, so that their replies are written in batches.
 """
 
 import re
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from tltrain.benches.advance import advance
 from tltrain.benches.policy import Policy, Reply, Request, Stop
 from tltrain.envs.base import Feedback
 from tltrain.envs.sandbox.environment import ErrorStyle
@@ -129,7 +130,12 @@ class EpisodeRow(BaseModel):
 
 
 def run_episodes(
-    tasks: Sequence[EpisodeTask], policy: Policy, *, max_turns: int, progress: Progress | None = None
+    tasks: Sequence[EpisodeTask],
+    policy: Policy,
+    *,
+    max_turns: int,
+    at_once: int | None = None,
+    progress: Progress | None = None,
 ) -> list[EpisodeRow]:
     """Let a policy do tasks, each in a sandbox of its own.
 
@@ -139,22 +145,14 @@ def run_episodes(
         tasks: what to do.
         policy: who does it.
         max_turns: most replies of one episode, the answer included.
+        at_once: most of them under way at the same time; None: all.
         progress: told (episodes ended, all episodes, a remark).
 
     Returns:
         One row a task, in order.
     """
     episodes = [_Episode(task, policy.syntax) for task in tasks]
-    for turn in range(max_turns):
-        running = [episode for episode in episodes if episode.end is None]
-        if not running:
-            break
-        replies = policy.answer([episode.request() for episode in running])
-        for episode, reply in zip(running, replies, strict=True):
-            episode.take(reply)
-        if progress:
-            num_running = sum(episode.end is None for episode in episodes)
-            progress(len(episodes) - num_running, len(episodes), f"turn {turn + 1}, {num_running} go on")
+    advance(episodes, policy, max_replies=max_turns, at_once=at_once, progress=progress)
     return [episode.row() for episode in episodes]
 
 
@@ -174,7 +172,7 @@ class _Episode:
 
     def request(self) -> Request:
         """What the model reads next."""
-        return Request(self._started.sandbox.tools, self._talk.messages)
+        return Request(self._started.sandbox.tools, self._talk.messages, goes_on=True)
 
     def take(self, reply: Reply) -> None:
         """Act on one reply of the model."""

@@ -1,5 +1,6 @@
 """A model in this process as the one who is tested; it answers greedily."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -13,6 +14,7 @@ from tltrain.errors import DataError
 from tltrain.render.conversation import render_prompt
 from tltrain.render.template import ensure_tool_template
 from tltrain.render.turns import turn_end_ids
+from tltrain.rollout.kept_prefix import KeptPrefixes
 from tltrain.rollout.sampler import Completion, Constraint, SamplingConfig, sample
 from tltrain.syntax import CallSyntax, get_syntax
 
@@ -33,6 +35,7 @@ class ModelPolicy:
         batch_size: prompts that run together.
         precision: dtype of the weights.
         constrain: what may be written. A request of whose tools no grammar can be made is not asked.
+        keep_mib: most mebibytes of keys and values kept of conversations that go on.
 
     Raises:
         UsageError: what is written cannot be constrained, see `Constrainer`.
@@ -48,11 +51,13 @@ class ModelPolicy:
         precision: Literal["float32", "bfloat16"],
         syntax: CallSyntax | None = None,
         constrain: Constrain = "off",
+        keep_mib: int = 1024,
     ):
         loaded = load_model(model, dtype=precision)
         self._model = loaded.model.to(pick_device())
         self._tokenizer = loaded.tokenizer
         self._sampling = SamplingConfig(max_new_tokens=max_new_tokens, temperature=0, batch_size=batch_size)
+        self._kept = KeptPrefixes(keep_mib * 2**20)
         own = get_syntax(ensure_tool_template(self._tokenizer))
         self.syntax = syntax or own
         self._constrainer = make_constrainer(constrain, self._model, self._tokenizer, self.syntax)
@@ -61,17 +66,25 @@ class ModelPolicy:
         """See `Policy.answer`."""
         prompts = [self._write_prompt(request) for request in requests]
         found: dict[int, Completion] = {}
-        for one_call in (True, False):
+        for one_call, goes_on in itertools.product((True, False), repeat=2):
             fitting = {
                 index: prompt
                 for index, prompt in enumerate(prompts)
-                if requests[index].one_call is one_call and isinstance(prompt, _Prompt) and self._has_room(prompt)
+                if isinstance(prompt, _Prompt)
+                and (requests[index].one_call, requests[index].goes_on) == (one_call, goes_on)
+                and self._has_room(prompt)
             }
-            found |= self._sample(fitting, one_call=one_call, told=told, num_done=len(found))
+            found |= self._sample(fitting, one_call=one_call, goes_on=goes_on, told=told, num_done=len(found))
         return [self._reply(prompt, found.get(index)) for index, prompt in enumerate(prompts)]
 
     def _sample(
-        self, prompts: Mapping[int, _Prompt], *, one_call: bool, told: Callable[[int], None] | None, num_done: int
+        self,
+        prompts: Mapping[int, _Prompt],
+        *,
+        one_call: bool,
+        goes_on: bool,
+        told: Callable[[int], None] | None,
+        num_done: int,
     ) -> dict[int, Completion]:
         completions = sample(
             self._model,
@@ -81,6 +94,7 @@ class ModelPolicy:
             end_ids=turn_end_ids(self._tokenizer),
             is_complete=self.syntax.looks_complete if one_call else None,
             constraints=[prompt.constraint for prompt in prompts.values() if prompt.constraint],
+            kept=self._kept if goes_on else None,
             progress=(lambda done, _: told(num_done + done)) if told else None,
         )
         return dict(zip(prompts, completions, strict=True))

@@ -17,6 +17,8 @@ class Request:
     messages: tuple[Message, ...]
     one_call: bool = True
     """One call is all that is wanted, so a reply may end once it is complete."""
+    goes_on: bool = False
+    """Another request may follow that begins with this one and its reply; changes nothing about the reply."""
 
 
 class Stop(StrEnum):

@@ -1,12 +1,14 @@
 """Settings of `eval --bench`."""
 
 import re
+from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from tltrain.benches.bfcl_cases import ALL_PARTS, expand_parts
 from tltrain.benches.endpoint_policy import EndpointModel
+from tltrain.benches.recorded_tools import Missing
 from tltrain.benches.rotbench import LEVELS, PromptStyle
 from tltrain.constrained.config import Constrain
 from tltrain.engine.settings import Precision
@@ -37,10 +39,18 @@ class PublicEvalConfig(BaseModel):
     """Cases of each test set, balanced over its parts; None takes all."""
     max_turns: int = Field(default=8, ge=1)
     """ToolEyes: replies to one query."""
+    tooleyes_replay: Path | None = None
+    """ToolEyes: a recording of calls and their answers, such as tooleyes_calls.jsonl of another run.
+    None: simulated."""
+    tooleyes_missing: Missing = "simulate"
+    """ToolEyes: what a call gets that is not in the recording: a simulated answer, or none (an error)."""
     max_new_tokens: int = Field(default=192, ge=1)
     """Tokens of one reply."""
     batch_size: int = Field(default=16, ge=1)
-    """Prompts that run together."""
+    """Prompts that run together; so many conversations are under way at the same time."""
+    keep_mib: int = Field(default=1024, ge=0)
+    """Mebibytes of keys and values kept of conversations from one turn to the next, those of longest ago
+    thrown out; not for an endpoint. 0: each turn is computed as a whole. Replies are the same, up to rounding."""
     constrain: Constrain = "off"
     """What the model may write, see `Constrain`; not for an endpoint."""
     precision: Precision = "auto"

@@ -21,6 +21,8 @@ from tltrain.benches.journal import Journal
 from tltrain.benches.policy import Policy
 from tltrain.benches.public_config import PublicEvalConfig
 from tltrain.benches.public_loading import TOOLEYES, LoadedSet, load_sets
+from tltrain.benches.recorded_tools import FILE as RECORDING
+from tltrain.benches.recorded_tools import ToolAnswers, read_recording
 from tltrain.benches.rotbench import PromptStyle
 from tltrain.benches.row_file import read_rows
 from tltrain.benches.tooleyes import NOTES, Query, QueryRow, rejudge_query, run_queries
@@ -91,6 +93,9 @@ def evaluate_public(
     """
     name = config.endpoint.model if config.endpoint else str(model)
     inputs = {} if config.endpoint else {"model": Path(model)}
+    if config.tooleyes_replay:
+        read_recording(config.tooleyes_replay)  # before anything is asked
+        inputs["tooleyes_replay"] = config.tooleyes_replay
     stage = Stage(out, name="eval", config=config, inputs=inputs, reuse=reuse)
     if stage.is_done:
         return PublicEvalResult(folder=out, scores=PublicScores.model_validate_json((out / "scores.json").read_bytes()))
@@ -145,6 +150,7 @@ def _make_policy(config: PublicEvalConfig, model: str | Path, out: Path) -> tupl
         precision=precision,
         syntax=syntax,
         constrain=config.constrain,
+        keep_mib=config.keep_mib,
     )
     return policy, precision
 
@@ -162,16 +168,30 @@ def _test(
     """Have one test set answered, and write it down."""
     path = out / f"{loaded.name}.jsonl"
     told: Progress = lambda done, total, remark: progress(done, total, f"{loaded.name}: {remark}")  # noqa: E731
+    at_once = max(config.batch_size, config.endpoint.num_parallel if config.endpoint else 1)
     if loaded.talks:
         assert environment is not None
-        talks = run_multi_turn(loaded.talks, policy, environment, max_steps=loaded.max_steps, progress=told)
+        talks = run_multi_turn(
+            loaded.talks, policy, environment, max_steps=loaded.max_steps, at_once=at_once, progress=told
+        )
         _write(path, talks)
         _export_talks(talks, out / "bfcl_result", model)
         return score_talks(talks, config, notes=loaded.notes, changed=_changed(data, "bfcl"))
     if loaded.bench is None:
-        queries = run_queries(loaded.queries, policy, max_turns=config.max_turns, style=config.style, progress=told)
+        recording = read_recording(config.tooleyes_replay) if config.tooleyes_replay else None
+        answers = ToolAnswers(recording, config.tooleyes_missing)
+        queries = run_queries(
+            loaded.queries,
+            policy,
+            max_turns=config.max_turns,
+            at_once=at_once,
+            style=config.style,
+            answers=answers,
+            progress=told,
+        )
         _write(path, queries)
-        return score_queries(queries, config, notes=NOTES, changed=_changed(data, TOOLEYES))
+        answers.write(out / RECORDING)
+        return score_queries(queries, config, notes=[*NOTES, *answers.notes()], changed=_changed(data, TOOLEYES))
     bench, cases = loaded.bench, loaded.cases
     replies = policy.answer([case.request for case in cases], lambda done: progress(done, len(cases), loaded.name))
     rows = [BenchRow.from_reply(bench, case, reply, policy.syntax) for case, reply in zip(cases, replies, strict=True)]
@@ -236,7 +256,14 @@ def score_again(
     with closing(environment) if environment else nullcontext():
         loading = load_sets(config, data_dir, allow_changed=changed, limit=None, environment=environment)
         found = {
-            loaded.name: _score_again(loaded, run / f"{loaded.name}.jsonl", config, loading.data, environment)
+            loaded.name: _score_again(
+                loaded,
+                run / f"{loaded.name}.jsonl",
+                config,
+                loading.data,
+                environment,
+                old.benches[loaded.name].notes,
+            )
             for loaded in loading.sets
             if loaded.name in old.benches
         }
@@ -248,7 +275,12 @@ def score_again(
 
 
 def _score_again(
-    loaded: LoadedSet, path: Path, config: PublicEvalConfig, data: DataFolder, environment: BfclEnvironment | None
+    loaded: LoadedSet,
+    path: Path,
+    config: PublicEvalConfig,
+    data: DataFolder,
+    environment: BfclEnvironment | None,
+    old_notes: Sequence[str],
 ) -> BenchScores:
     if loaded.talks:
         assert environment is not None
@@ -256,9 +288,11 @@ def _score_again(
         _write(path, talks)
         return score_talks(talks, config, notes=loaded.notes, changed=_changed(data, "bfcl"))
     if loaded.bench is None:
-        queries = _rejudge_queries(read_rows(path, QueryRow), loaded.queries)
+        made = path.parent / RECORDING
+        answers = ToolAnswers(read_recording(made) if made.is_file() and made.stat().st_size else None)
+        queries = _rejudge_queries(read_rows(path, QueryRow), loaded.queries, answers)
         _write(path, queries)
-        return score_queries(queries, config, notes=NOTES, changed=_changed(data, TOOLEYES))
+        return score_queries(queries, config, notes=old_notes, changed=_changed(data, TOOLEYES))
     bench = loaded.bench
     rows = rejudge(read_rows(path, BenchRow), bench, {case.id: case for case in loaded.cases})
     _write(path, rows)
@@ -273,9 +307,9 @@ def _rejudge_talks(rows: Sequence[MultiTurnRow], loaded: LoadedSet, environment:
     return [rejudge_talk(row, known[row.id], environment, max_steps=loaded.max_steps) for row in rows]
 
 
-def _rejudge_queries(rows: Sequence[QueryRow], queries: Sequence[Query]) -> list[QueryRow]:
+def _rejudge_queries(rows: Sequence[QueryRow], queries: Sequence[Query], answers: ToolAnswers) -> list[QueryRow]:
     known = {query.id: query for query in queries}
     unknown = next((row.id for row in rows if row.id not in known), None)
     if unknown is not None:
         raise DataError(f"tooleyes has no query {unknown!r}; name the data that the run was made from")
-    return [rejudge_query(row, known[row.id]) for row in rows]
+    return [rejudge_query(row, known[row.id], answers) for row in rows]

@@ -150,6 +150,7 @@ def _load(config: EvalConfig, model: str | Path, precision: Literal["float32", "
         batch_size=config.batch_size,
         precision=precision,
         constrain=config.constrain,
+        keep_mib=config.keep_mib,
     )
 
 
@@ -167,6 +168,7 @@ def _test(
         test_set.tasks,
         policy,
         max_turns=config.max_turns,
+        at_once=config.batch_size,
         progress=lambda done, _, remark: progress(num_cases + done, num_units, remark),
     )
     _write_rows(out / "episodes.jsonl", episodes)

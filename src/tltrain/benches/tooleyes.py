@@ -1,7 +1,8 @@
 """ToolEyes: 382 queries that are answered over several turns, with 568 tools of 95 sets, and no golden answers.
 
 Source: Ye et al. 2025, ToolEyes (COLING), arXiv:2401.00741. Its own loop calls live services; here the calls are
-checked against the tool documents and answered by `simulated_tools`. So DE needs no service, CE counts the errors that
+checked against the tool documents and answered by `simulated_tools`, or from a recording (`recorded_tools`). So DE
+needs no service, CE counts the errors that
 come from the call alone, and VA depends on made-up answers.
 """
 
@@ -14,10 +15,12 @@ from typing import Any
 from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict
 
+from tltrain.benches.advance import advance
 from tltrain.benches.data_folder import DataFolder
 from tltrain.benches.documents import read_document
 from tltrain.benches.episodes import gives_up
 from tltrain.benches.policy import Policy, Reply, Request, Stop
+from tltrain.benches.recorded_tools import ToolAnswers
 from tltrain.benches.rotbench import PromptStyle
 from tltrain.benches.simulated_tools import UNREADABLE, SimulatedTools
 from tltrain.errors import DataError
@@ -150,38 +153,34 @@ def run_queries(
     policy: Policy,
     *,
     max_turns: int,
+    at_once: int | None = None,
     style: PromptStyle = PromptStyle.NATIVE,
+    answers: ToolAnswers | None = None,
     progress: Progress | None = None,
 ) -> list[QueryRow]:
-    """Let a policy work on queries; all advance together, a turn at a time.
+    """Let a policy work on queries; they advance together, a turn at a time.
 
     Args:
         queries: what to do.
         policy: who does it.
         max_turns: most replies to one query.
+        at_once: most of them under way at the same time; None: all.
         style: how tools and feedback are put to the policy.
+        answers: who answers calls; None: the simulation.
         progress: told (queries ended, all queries, a remark).
 
     Returns:
         One row a query, in order.
     """
-    episodes = [_Episode(query, policy.syntax, style) for query in queries]
-    for turn in range(max_turns):
-        running = [episode for episode in episodes if episode.end is None]
-        if not running:
-            break
-        replies = policy.answer([episode.request() for episode in running])
-        for episode, reply in zip(running, replies, strict=True):
-            episode.take(reply)
-        if progress:
-            num_running = sum(episode.end is None for episode in episodes)
-            progress(len(episodes) - num_running, len(episodes), f"turn {turn + 1}, {num_running} go on")
+    answers = answers or ToolAnswers()
+    episodes = [_Episode(query, policy.syntax, style, answers) for query in queries]
+    advance(episodes, policy, max_replies=max_turns, at_once=at_once, progress=progress)
     return [episode.row() for episode in episodes]
 
 
-def rejudge_query(row: QueryRow, query: Query) -> QueryRow:
+def rejudge_query(row: QueryRow, query: Query, answers: ToolAnswers | None = None) -> QueryRow:
     """The row with its turns read and answered anew; no model is needed."""
-    episode = _Episode(query, get_syntax(row.syntax), row.style)
+    episode = _Episode(query, get_syntax(row.syntax), row.style, answers or ToolAnswers())
     for text in row.completions:
         if episode.end is None:
             episode.take(Reply(text=text, num_tokens=0, stop=Stop.END))
@@ -200,9 +199,9 @@ _ENDS = {
 class _Episode:
     """One query on its way."""
 
-    def __init__(self, query: Query, syntax: CallSyntax, style: PromptStyle):
+    def __init__(self, query: Query, syntax: CallSyntax, style: PromptStyle, answers: ToolAnswers):
         self._query, self._syntax, self._style = query, syntax, style
-        self._executor = SimulatedTools(query.tools)
+        self._answers, self._simulated = answers, SimulatedTools(query.tools)
         system = _SYSTEM if style is PromptStyle.NATIVE else query.prompt
         self._messages = [Message(role=Role.SYSTEM, content=system), Message(role=Role.USER, content=query.query)]
         self._completions: list[str] = []
@@ -214,7 +213,8 @@ class _Episode:
 
     def request(self) -> Request:
         """What the model reads next."""
-        return Request(self._query.tools if self._style is PromptStyle.NATIVE else (), tuple(self._messages))
+        tools = self._query.tools if self._style is PromptStyle.NATIVE else ()
+        return Request(tools, tuple(self._messages), goes_on=True)
 
     def take(self, reply: Reply) -> None:
         """Act on one reply of the model."""
@@ -249,7 +249,7 @@ class _Episode:
             self._answer = answer if isinstance(answer, str) else None
             self.end = QueryEnd.FINISH
             return
-        feedback = self._executor.execute(call)
+        feedback = self._answers.execute(call, self._simulated)
         self._counts["failed"] += feedback.error is not None
         is_question = isinstance(call, ToolCall) and call.name == ASK and feedback.error is None
         self._say(USER_REPLY if is_question else feedback.text, call)

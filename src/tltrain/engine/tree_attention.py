@@ -7,15 +7,17 @@ sums; where that cannot be had from a model, they are run one by one.
 Axes: T = row, H = hidden feature.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 from transformers.cache_utils import DynamicCache
 
+from tltrain.engine.given_rows import KeptRows, PartedTree, part_tree
 from tltrain.engine.prefix_tree import PrefixTree, build_tree, plan_micro_batches
 from tltrain.engine.remade import remaking
 from tltrain.engine.tree_blocks import NAME, KeysValues, TreeBlocks
@@ -51,6 +53,8 @@ class Trunk:
         model: one that runs trees (`can_run_trees`).
         ids: the beginning; none of its tokens is a target.
     """
+
+    num_segments = 1
 
     def __init__(self, model: Any, ids: Sequence[int]):
         self.length = len(ids)
@@ -91,7 +95,7 @@ class _PassOn(torch.autograd.Function):
 
 @torch.no_grad()
 def prefill(
-    model: Any, sequences: Sequence[Sequence[int]], *, max_tokens: int = 8192
+    model: Any, sequences: Sequence[Sequence[int]], *, max_tokens: int = 8192, kept: KeptRows | None = None
 ) -> tuple["PackedStates", list[KeysValues]]:
     """Last hidden states and each layer's keys and values of every token of some sequences, shared ones once.
 
@@ -99,6 +103,8 @@ def prefill(
         model: as for `hidden_states`.
         sequences: token ids, none empty.
         max_tokens: most tokens that run through the model together; a longer sequence runs alone.
+        kept: what ran before and need not run again, beside the last token of each sequence; such tokens have keys and
+            values, and no state (NaN). Only for a model that runs trees.
     """
     as_tree = can_run_trees(model)
     groups = plan_micro_batches(sequences, max_tokens) if as_tree else [(number,) for number in range(len(sequences))]
@@ -107,17 +113,61 @@ def prefill(
     rows: list[list[int]] = [[] for _ in sequences]
     length = 0
     for group in groups:
-        tree, cache = build_tree([sequences[number] for number in group]), DynamicCache()
-        hidden.append(_run_tree(model, tree, cache) if as_tree else _run_sequence(model, tree.ids, cache))
-        layers.append([KeysValues(layer.keys, layer.values) for layer in cache.layers])
+        own = [sequences[number] for number in group]
+        tree, cache = build_tree(own), DynamicCache()
+        parted = None
+        if kept is not None and as_tree:
+            parted = part_tree(tree, [min(kept.length(ids), len(ids) - 1) for ids in own])
+        if parted is not None and parted.sources:
+            assert kept is not None
+            tree = parted.tree
+            states, made = _run_after(model, parted, kept, own, cache)
+            hidden.append(states)
+            layers.append(made)
+        else:
+            hidden.append(_run_tree(model, tree, cache) if as_tree else _run_sequence(model, tree.ids, cache))
+            layers.append([KeysValues(layer.keys, layer.values) for layer in cache.layers])
         for place, number in enumerate(group):
             rows[number] = [length + row for row in tree.rows(place)]
         length += len(tree.ids)
-    joined = [
-        KeysValues(torch.cat([part.keys for part in parts], dim=2), torch.cat([part.values for part in parts], dim=2))
-        for parts in zip(*layers, strict=True)
+    return PackedStates(torch.cat(hidden), rows), join_rows(layers)
+
+
+def _run_after(
+    model: Any, parted: PartedTree, kept: KeptRows, sequences: Sequence[Sequence[int]], cache: DynamicCache
+) -> tuple[Tensor, list[KeysValues]]:
+    """States, [T, H], and keys and values of all rows of a tree, of which the given ones do not run."""
+    given = join_rows([kept.rows(sequences[source.sequence], *source[1:]) for source in parted.sources])
+    of_modules = {module: given[layer] for module, layer in attention_layers(model).items() if layer < len(given)}
+    states = _run_tree(
+        model, parted.tree, cache, trunk=_GivenRows(parted.num_rows, len(parted.sources), keys_values=of_modules)
+    )
+    made = [KeysValues(layer.keys, layer.values) for layer in cache.layers]
+    nothing = states.new_full((parted.num_rows, states.shape[1]), torch.nan)
+    return torch.cat([nothing, states]), join_rows([given, made])
+
+
+def join_rows(parts: Sequence[Sequence[KeysValues]]) -> list[KeysValues]:
+    """Keys and values of rows, layer by layer, one part after the other."""
+    return [
+        KeysValues(torch.cat([part.keys for part in own], dim=2), torch.cat([part.values for part in own], dim=2))
+        for own in zip(*parts, strict=True)
     ]
-    return PackedStates(torch.cat(hidden), rows), joined
+
+
+def attention_layers(model: Any) -> dict[Module, int]:
+    """Modules that know the number of their layer in the cache, such as attention, and that number."""
+    numbers = ((module, getattr(module, "layer_idx", None)) for module in backbone(model).modules())
+    return {module: number for module, number in numbers if isinstance(number, int)}
+
+
+@dataclass(frozen=True, slots=True)
+class _GivenRows:
+    """Rows at the front of a tree that do not run."""
+
+    length: int
+    num_segments: int
+    keys_values: Mapping[Module, KeysValues]
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +256,7 @@ def _run_tree(
     tree: PrefixTree,
     cache: DynamicCache | None = None,
     *,
-    trunk: Trunk | None = None,
+    trunk: Trunk | _GivenRows | None = None,
     blocks: TreeBlocks | None = None,
 ) -> Tensor:
     device = next(model.parameters()).device
@@ -219,7 +269,11 @@ def _run_tree(
             attention_mask=torch.ones(1, 1, 1, 1, dtype=torch.bool, device=device),
             use_cache=cache is not None,
             past_key_values=cache,
-            tree=blocks or TreeBlocks(tree, device, trunk.keys_values if trunk else None),
+            tree=blocks or _plan_blocks(tree, device, trunk),
         )
     hidden: Tensor = output.last_hidden_state[0]
     return hidden
+
+
+def _plan_blocks(tree: PrefixTree, device: torch.device, trunk: Trunk | _GivenRows | None) -> TreeBlocks:
+    return TreeBlocks(tree, device, trunk.keys_values, trunk.num_segments) if trunk else TreeBlocks(tree, device)

@@ -52,17 +52,24 @@ class TreeBlocks:
     Args:
         tree: all rows.
         device: where the model is.
-        trunk: keys and values of the rows of the first segment for each attention module; these rows are not run.
+        trunk: keys and values of the rows of the first segments for each attention module; these rows are not run.
+        num_given: how many segments these are; each leads to one that is run.
     """
 
-    def __init__(self, tree: PrefixTree, device: torch.device, trunk: Mapping[Module, KeysValues] | None = None):
+    def __init__(
+        self,
+        tree: PrefixTree,
+        device: torch.device,
+        trunk: Mapping[Module, KeysValues] | None = None,
+        num_given: int = 1,
+    ):
         self._tree, self._device = tree, device
         self.trunk = trunk
         self.kept: dict[Module, KeysValues] | None = None
         """If not None, filled with the keys and values of the rows that run."""
-        self.num_given = int(trunk is not None)
+        self.num_given = num_given if trunk is not None else 0
         """Blocks at the front whose rows are not run."""
-        self.pieces = plan_pieces(tree.segments, tree.segments[0].end if trunk else 0)
+        self.pieces = plan_pieces(tree.segments, tree.segments[self.num_given - 1].end if self.num_given else 0)
         self.last_position = max(tree.positions)
         has_successor = {number for segment in tree.segments for number in segment.before}
         self.blocks: list[_Block] = []

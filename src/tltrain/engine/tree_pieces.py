@@ -42,19 +42,21 @@ def plan_pieces(segments: Sequence[Segment], first_row: int = 0) -> list[Piece]:
         segments: of the tree.
         first_row: where a segment starts; the rows before it look at nothing, they are only looked at.
     """
-    last_row = [segment.end for segment in segments]
+    followers: dict[int, tuple[int, int]] = {}
+    """Segment -> first row that follows it and looks, and the row after the last."""
     for segment in segments:
-        for number in segment.before:
-            last_row[number] = max(last_row[number], segment.end)
+        if segment.start >= first_row:
+            for number in segment.before:
+                start, end = followers.get(number, (segment.start, segment.end))
+                followers[number] = min(start, segment.start), max(end, segment.end)
     triangles = [
         Piece(segment.start - first_row, segment.end - first_row, segment.start, segment.end, is_triangle=True)
         for segment in segments
         if segment.start >= first_row
     ]
     squares = [
-        Piece(segment.end - first_row, end - first_row, segment.start, segment.end, is_triangle=False)
-        for segment, end in zip(segments, last_row, strict=True)
-        if end > segment.end
+        Piece(start - first_row, end - first_row, segments[number].start, segments[number].end, is_triangle=False)
+        for number, (start, end) in sorted(followers.items())
     ]
     return triangles + squares
 

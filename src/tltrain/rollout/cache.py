@@ -69,3 +69,11 @@ def keep_rows(cache: DynamicCache, rows: list[int]) -> None:
     index = torch.tensor(rows)
     for layer in cache.layers:
         layer.keep(index.to(layer.keys.device))
+
+
+def cached_row(cache: DynamicCache, row: int, length: int) -> list[KeysValues]:
+    """Keys and values of the last positions of one sequence of a growing cache, layer by layer; views, [1, K, L, D]."""
+    return [
+        KeysValues(layer.keys[row : row + 1, :, -length:], layer.values[row : row + 1, :, -length:])
+        for layer in cache.layers
+    ]

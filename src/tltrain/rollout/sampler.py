@@ -20,7 +20,8 @@ from torch import Tensor
 
 from tltrain.engine.head import output_weight, unpack_bits
 from tltrain.engine.tree_attention import backbone, prefill
-from tltrain.rollout.cache import growing_cache, keep_rows
+from tltrain.rollout.cache import cached_row, growing_cache, keep_rows
+from tltrain.rollout.kept_prefix import KeptPrefixes
 from tltrain.rollout.plan import plan_batches
 
 
@@ -79,6 +80,7 @@ def sample(
     end_ids: Collection[int] | None = None,
     is_complete: Callable[[str], bool] | None = None,
     constraints: Sequence[Constraint] | None = None,
+    kept: KeptPrefixes | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Completion]:
     """Complete every prompt.
@@ -92,6 +94,8 @@ def sample(
         end_ids: tokens that end a turn; None: the tokenizer's `eos_token_id`.
         is_complete: says of the text so far whether nothing more need be sampled.
         constraints: one a prompt; what they do not allow has no probability, before temperature, top-p and top-k.
+        kept: what prompts begin with is taken from here, and they are kept here with what was sampled; empty it when
+            weights change.
         progress: told (prompts done, all prompts).
 
     Returns:
@@ -104,10 +108,12 @@ def sample(
     end_ids = frozenset([tokenizer.eos_token_id] if end_ids is None else end_ids)
     done = 0
     try:
+        if kept is not None and not kept.suits(model):
+            kept = None
         for batch in plan_batches(prompts, config.batch_size):
             own = [prompts[i] for i in batch]
             masks = [constraints[i]() for i in batch] if constraints else None
-            run = _Batch(model, tokenizer, own, config, [seeds[i] for i in batch], end_ids, is_complete, masks)
+            run = _Batch(model, tokenizer, own, config, [seeds[i] for i in batch], end_ids, is_complete, masks, kept)
             for index, completion in zip(batch, run.complete(), strict=True):
                 completions[index] = completion
             done += len(batch)
@@ -131,11 +137,13 @@ class _Batch:
         end_ids: frozenset[int],
         is_complete: Callable[[str], bool] | None,
         masks: Sequence[TokenMask] | None,
+        kept: KeptPrefixes | None,
     ):
         self._model, self._backbone, self._weight = model, backbone(model), output_weight(model)
         self._device = self._weight.device
         self._tokenizer, self._prompts, self._config = tokenizer, prompts, config
         self._end_ids, self._is_complete, self._masks = end_ids, is_complete, masks
+        self._kept_prefixes = kept
         self._draws = [random.Random(f"sample:{seed}") for seed in seeds]
         self._completions = [Completion() for _ in prompts]
         self._rows = list(range(len(prompts)))
@@ -145,7 +153,7 @@ class _Batch:
         hidden = self._prefill()
         for number in range(self._config.max_new_tokens):
             tokens = self._draw(hidden)
-            self._drop_finished()
+            self._drop_finished(is_last=number + 1 == self._config.max_new_tokens)
             if not self._rows or number + 1 == self._config.max_new_tokens:
                 break
             hidden = self._advance(tokens)
@@ -153,7 +161,7 @@ class _Batch:
 
     def _prefill(self) -> Tensor:
         """Run the prompts; returns the last hidden state of each row, [B, H]."""
-        states, layers = prefill(self._model, self._prompts)
+        states, layers = prefill(self._model, self._prompts, kept=self._kept_prefixes)
         longest = max(map(len, states.rows))
         rows = torch.zeros(len(states.rows), longest, dtype=torch.long)
         mask = torch.zeros_like(rows)
@@ -203,13 +211,17 @@ class _Batch:
                 self._masks[row].accept(token)
         return tokens
 
-    def _drop_finished(self) -> None:
+    def _drop_finished(self, *, is_last: bool) -> None:
         kept = []
         for place, row in enumerate(self._rows):
             completion = self._completions[row]
             completion.is_finished = self._ends(completion.ids)
             if not completion.is_finished:
                 kept.append(place)
+            if self._kept_prefixes and (completion.is_finished or is_last):
+                # the last token was drawn and not fed
+                ids = [*self._prompts[row], *completion.ids[:-1]]
+                self._kept_prefixes.add(ids, cached_row(self._cache, place, len(ids)))
         self._kept = torch.tensor(kept, device=self._device, dtype=torch.long)
         if kept and len(kept) < len(self._rows):
             keep_rows(self._cache, kept)
