@@ -231,9 +231,7 @@ class PpoConfig(BaseModel):
         if self.overlong_buffer > self.max_new_tokens:
             raise ValueError(f"overlong_buffer={self.overlong_buffer} is over max_new_tokens={self.max_new_tokens}")
         if self.vllm is not None and self.constrain != "off":
-            raise ValueError(
-                f"constrain={self.constrain!r} is for the model in this process; leave vllm out, or set off"
-            )
+            raise ValueError(f"constrain={self.constrain!r} is for the model in this process; leave vllm out")
         if self.keep == "best" and self.heldout_share == 0:
             raise ValueError("keep='best' needs held-out prompts, and heldout_share=0; raise it to 0.05, say")
         return self
