@@ -39,11 +39,11 @@ class VllmWorker(VllmEngine):
         tokenizer: the model's.
         dtype: what the trainer computes in; also vLLM's where `config.dtype` is auto.
         max_model_len: tokens of the longest prompt and its completion.
-        worker: the script that it runs.
+        worker: the script that it runs; by default the one beside this file.
     """
 
     def __init__(
-        self, config: VllmConfig, tokenizer: Any, *, dtype: torch.dtype, max_model_len: int, worker: Path = WORKER
+        self, config: VllmConfig, tokenizer: Any, *, dtype: torch.dtype, max_model_len: int, worker: Path | None = None
     ):
         if config.dtype != "auto":
             dtype = getattr(torch, config.dtype)
@@ -53,7 +53,7 @@ class VllmWorker(VllmEngine):
             raise UsageError(
                 f"vllm.python={self._python} is no file; name the python of an environment with vllm: `{INSTALL}`"
             )
-        self._worker = worker
+        self._worker = worker or WORKER
         self._process: WorkerProcess | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
 
