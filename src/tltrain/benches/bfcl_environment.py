@@ -7,15 +7,14 @@ import json
 import os
 import queue
 import shutil
-import subprocess
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from tltrain.errors import UsageError
+from tltrain.worker_process import WorkerLostError, WorkerProcess
 
 VARIABLE = "TLTRAIN_BFCL_PYTHON"
 """Environment variable that names the Python where no option does."""
@@ -146,7 +145,7 @@ class BfclEnvironment:
             process.close()
 
 
-class _Process:
+class _Process(WorkerProcess):
     """One run of a worker, in an empty folder.
 
     Raises:
@@ -154,74 +153,22 @@ class _Process:
     """
 
     def __init__(self, python: Path, worker: Path):
-        self._held = ExitStack()
-        folder = self._held.enter_context(tempfile.TemporaryDirectory(prefix="tltrain-bfcl-"))
-        self._stderr = self._held.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
+        self._folder = tempfile.TemporaryDirectory(prefix="tltrain-bfcl-")
         given = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         # bfcl-eval makes folders where it is imported; the order of its sets shows in what its tools answer
-        given |= {"BFCL_PROJECT_ROOT": folder, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
+        given |= {"BFCL_PROJECT_ROOT": self._folder.name, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"}
         try:
             # a copy, since modules that lie beside a script hide those of the standard library
-            script = shutil.copy(worker, folder)
-            self._process = subprocess.Popen(
-                [str(python.absolute()), script],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                cwd=folder,
-                env=given,
-                text=True,
-                encoding="utf-8",
-            )
-        except OSError as error:
-            self._held.close()
-            raise EnvironmentLostError(f"{python} cannot be started: {error}") from None
-        self._answers: queue.Queue[str | None] = queue.Queue()
-        threading.Thread(target=_collect, args=(self._process.stdout, self._answers), daemon=True).start()
-
-    def is_alive(self) -> bool:
-        """Whether it has not ended."""
-        return self._process.poll() is None
-
-    def exchange(self, line: str, timeout_s: float) -> str | None:
-        """Send a line and wait for one; None if the process ended.
-
-        Raises:
-            queue.Empty: none came in time.
-        """
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
-        except OSError:
-            return None
-        return self._answers.get(timeout=timeout_s)
-
-    def last_words(self) -> str:
-        """How it ended, and the last line that it wrote."""
-        try:
-            status = f"exit code {self._process.wait(timeout=5)}"
-        except subprocess.TimeoutExpired:
-            status = "its output is closed"
-        self._stderr.seek(0)
-        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
-        return f"{status}; {lines[-1][:300]}" if lines else status
+            script = shutil.copy(worker, self._folder.name)
+            super().__init__(python, Path(script), folder=Path(self._folder.name), environment=given)
+        except (OSError, WorkerLostError) as error:
+            self._folder.cleanup()
+            raise EnvironmentLostError(str(error)) from None
 
     def close(self) -> None:
         """End it."""
-        self._process.kill()
-        self._process.wait()
-        assert self._process.stdin is not None
-        with suppress(OSError):  # what was not sent has no reader
-            self._process.stdin.close()
-        self._held.close()
-
-
-def _collect(lines: IO[str], answers: "queue.Queue[str | None]") -> None:
-    with lines:
-        for line in lines:
-            answers.put(line)
-    answers.put(None)
+        super().close()
+        self._folder.cleanup()
 
 
 class Session:

@@ -109,6 +109,15 @@ def _ppo_charts(steps: Sequence[PpoStep]) -> list[Chart | None]:
         ),
         draw_curves("ppo_losses", "Losses", losses),
         draw_curves(
+            "ppo_drift",
+            "Log-probs of vLLM from the trainer's",
+            [
+                Curve("mean", points(steps, lambda step: step.drift_mean)),
+                Curve("largest", points(steps, lambda step: step.drift_max), Colour.VERMILLION),
+            ],
+            unit="nats a token",
+        ),
+        draw_curves(
             "ppo_entropy", "Entropy", [Curve("entropy", points(steps, lambda step: step.entropy))], unit="nats"
         ),
     ]

@@ -155,6 +155,8 @@ class PpoStep(Record):
     policy_loss: float | None = None
     value_loss: float | None = None
     entropy: float | None = None
+    drift_mean: float | None = None
+    drift_max: float | None = None
     heldout: dict[str, float | None] = {}
     warnings: dict[str, Text] = {}
     """What was seen to go wrong at this step, and why; see `rl.health`."""

@@ -11,6 +11,7 @@ from tltrain.rewards.compare import CompareConfig
 from tltrain.rewards.rules import RewardTable
 from tltrain.rl.curriculum import CurriculumConfig
 from tltrain.rl.turns import Turns
+from tltrain.rollout.vllm_config import VllmConfig
 
 CriticKind = Literal["head", "separate"]
 """What estimates the rewards to come:
@@ -45,7 +46,7 @@ LossMean = Literal["token", "sequence", "constant"]
 """
 
 
-Worry = Literal["kl", "entropy", "reward_hacking", "critic", "truncated", "nothing_learnt"]
+Worry = Literal["kl", "entropy", "reward_hacking", "critic", "truncated", "nothing_learnt", "drift"]
 """What can go wrong while the reward looks fine, see `rl.health`."""
 
 
@@ -97,6 +98,8 @@ class PpoConfig(BaseModel):
     then those over the allowed tokens: probabilities, their ratio, divergence and entropy. Default: the paper."""
     rollout_batch_size: int = Field(default=16, ge=1)
     """Most prompts that are sampled together; memory grows with it, results do not change."""
+    vllm: VllmConfig | None = None
+    """Sample with vLLM, also the answers to held-out prompts. None: with the model in this process."""
 
     # rewards
     reward: RewardTable = RewardTable()
@@ -246,6 +249,8 @@ class PpoConfig(BaseModel):
             )
         if self.overlong_buffer > self.max_new_tokens:
             raise ValueError(f"overlong_buffer={self.overlong_buffer} is over max_new_tokens={self.max_new_tokens}")
+        if self.vllm is not None and self.constrain != "off":
+            raise ValueError(f"constrain={self.constrain!r} is for the model in this process; leave vllm out")
         if self.keep == "best" and self.heldout_share == 0:
             raise ValueError("keep='best' needs held-out prompts, and heldout_share=0; raise it to 0.05, say")
         return self

@@ -27,6 +27,7 @@ from tltrain.rl.advantages import (
 from tltrain.rl.batches import NOTHING, plan_parts, share_rows
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.critic import Critic
+from tltrain.rl.drift import importance_weights
 from tltrain.rl.kl import KlEstimator, compute_kl
 from tltrain.rl.masking import mask_of_lengths, pad_rows
 from tltrain.rl.rollouts import Rollout
@@ -42,7 +43,11 @@ class Experience:
     loss_mask: Tensor
     """bool; True on sampled tokens, with which every row starts."""
     old_logprobs: Tensor
+    """Under the policy that sampled, as the sampler saw them; as the trainer sees them where vLLM sampled; nats."""
+    rollout_logprobs: Tensor
     """Under the policy that sampled, as the sampler saw them; nats."""
+    importance: Tensor
+    """What a token counts for in the policy's loss, see `importance_weights`; 1 where the trainer itself sampled."""
     ref_logprobs: Tensor
     """Under the SFT model; nats."""
     kl: Tensor
@@ -85,7 +90,8 @@ def gain_experience(
     that these are whitened by, are those of the whole batch in each.
 
     Old log-probs are the sampler's, so there are at most two forward passes: the reference's, and where advantages
-    need it the critic's or, where that reads the actor's states, the actor's.
+    need it the critic's or, where that reads the actor's states, the actor's. Where vLLM sampled, the actor makes one
+    more, for its own opinion of the tokens.
 
     Args:
         actor: with its reference.
@@ -105,12 +111,17 @@ def gain_experience(
         found = processes.from_each(lambda: mine)
     else:
         found = processes.from_each(lambda: _look_back(actor, critic, sequences, parts, config))
-    ref_logprobs = {row: numbers for part, _ in found for row, numbers in part.items()}
-    values = {row: numbers for _, part in found for row, numbers in part.items()}
+    ref_logprobs = {row: numbers for part, _, _ in found for row, numbers in part.items()}
+    values = {row: numbers for _, part, _ in found for row, numbers in part.items()}
+    own_logprobs = {row: numbers for _, _, part in found for row, numbers in part.items()}
     device = actor.device
     loss_mask_BT = mask_of_lengths([len(rollout.completion.ids) for rollout in rollouts], device)
     sampled = torch.tensor([logprob for rollout in rollouts for logprob in rollout.completion.logprobs], device=device)
-    old_logprobs_BT = pad_rows(sampled, loss_mask_BT)
+    rollout_logprobs_BT = pad_rows(sampled, loss_mask_BT)
+    old_logprobs_BT = pad_rows(_in_order(own_logprobs, device), loss_mask_BT) if own_logprobs else rollout_logprobs_BT
+    importance_BT = importance_weights(
+        old_logprobs_BT, rollout_logprobs_BT, loss_mask_BT, cap=config.vllm.importance_cap if config.vllm else None
+    )
     ref_logprobs_BT = pad_rows(_in_order(ref_logprobs, device), loss_mask_BT)
     values_BT = pad_rows(_in_order(values, device), loss_mask_BT) if values else torch.zeros_like(ref_logprobs_BT)
     kl_BT = compute_kl(old_logprobs_BT, ref_logprobs_BT, loss_mask_BT, estimator=KlEstimator(config.kl_estimator))
@@ -129,6 +140,8 @@ def gain_experience(
         groups=groups,
         loss_mask=loss_mask_BT,
         old_logprobs=old_logprobs_BT,
+        rollout_logprobs=rollout_logprobs_BT,
+        importance=importance_BT,
         ref_logprobs=ref_logprobs_BT,
         kl=kl_BT,
         values=values_BT,
@@ -175,10 +188,13 @@ def _advantages(
 
 def _look_back(
     actor: Actor, critic: Critic, sequences: Sequence[TargetSequence], parts: Sequence[Sequence[int]], config: PpoConfig
-) -> tuple[dict[int, list[float]], dict[int, list[float]]]:
-    """Of the rollouts of these numbers: the reference's log-probs, and values where advantages need them."""
+) -> tuple[dict[int, list[float]], dict[int, list[float]], dict[int, list[float]]]:
+    """Of the rollouts of these numbers: the reference's log-probs, values where advantages need them, and the actor's
+    log-probs where another program sampled.
+    """
     ref_logprobs: dict[int, list[float]] = {}
     values: dict[int, list[float]] = {}
+    own_logprobs: dict[int, list[float]] = {}
     for rows in parts:
         part = [sequences[row] for row in rows] or [NOTHING]
         lengths = [len(sequence.positions) for sequence in part]
@@ -186,7 +202,9 @@ def _look_back(
         if config.advantage == "gae":
             part_values = critic.values(part, actor.states(part) if critic.reads_actor else None)
             values |= zip(rows, _cut(part_values, lengths), strict=False)
-    return ref_logprobs, values
+        if config.vllm is not None:
+            own_logprobs |= zip(rows, _cut(actor.scores(part).scores.logprobs, lengths), strict=False)
+    return ref_logprobs, values, own_logprobs
 
 
 def _cut(flat: Tensor, lengths: Sequence[int]) -> list[list[float]]:

@@ -20,6 +20,8 @@ _CRITIC = 0.05
 """Explained variance that a critic should have reached after
 so many steps:"""
 _CRITIC_STEPS = 20
+_DRIFT = 0.1
+"""Nats a token between engine and trainer that no number format explains: bfloat16 makes some hundredths."""
 _WINDOW = 5
 """Steps over which numbers are averaged."""
 
@@ -103,6 +105,17 @@ def _nothing_learnt(rows: Rows) -> str:
     )
 
 
+def _drift(rows: Rows) -> str:
+    drift = _values(rows, "drift_mean")[-1:]
+    if not drift or drift[0] <= _DRIFT:
+        return ""
+    return (
+        f"vLLM's log-probs are {drift[0]:.2f} nats a token away from the trainer's, so that it samples from another "
+        "policy: it has other weights, another number format, or runs the model otherwise; set "
+        "vllm.dtype: float32 to find out, or leave vllm out"
+    )
+
+
 _CHECKS: Mapping[Worry, Callable[[Rows], str]] = {
     "kl": _kl,
     "entropy": _entropy,
@@ -110,6 +123,7 @@ _CHECKS: Mapping[Worry, Callable[[Rows], str]] = {
     "critic": _critic,
     "truncated": _truncated,
     "nothing_learnt": _nothing_learnt,
+    "drift": _drift,
 }
 
 

@@ -19,6 +19,7 @@ from tltrain.rl.config import PpoConfig
 from tltrain.rl.prompts import Prompt
 from tltrain.rl.scoring import Score, Scorer, Unscored
 from tltrain.rollout.sampler import Completion, SamplingConfig, sample
+from tltrain.rollout.vllm_engine import VllmEngine
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,12 +67,13 @@ def draw_rollouts(
     config: PpoConfig,
     step: int,
     constrainer: Constrainer | None = None,
+    engine: VllmEngine | None = None,
     processes: Processes = Processes(),  # noqa: B008 - immutable
 ) -> Drawn:
     """Sample and judge `samples_per_prompt` completions of each prompt; processes share them, and all have them then.
 
     What is drawn depends on the weights, the seed, the step and the prompt, not on the other prompts; a constrainer
-    says what may be written.
+    says what may be written. With an engine the first process has it sample for all.
     """
     planned = [
         (number, prompt, sample_number)
@@ -89,6 +91,7 @@ def draw_rollouts(
         scorer=scorer,
         config=config,
         constrainer=constrainer,
+        engine=engine,
         temperature=config.temperature,
         seeds=seeds,
         processes=processes,
@@ -110,6 +113,7 @@ def measure_heldout(
     scorer: Scorer,
     config: PpoConfig,
     constrainer: Constrainer | None = None,
+    engine: VllmEngine | None = None,
     processes: Processes = Processes(),  # noqa: B008 - immutable
 ) -> dict[str, float | None]:
     """Answer prompts greedily; processes share them.
@@ -127,6 +131,7 @@ def measure_heldout(
         scorer=scorer,
         config=config,
         constrainer=constrainer,
+        engine=engine,
         temperature=0.0,
         processes=processes,
     )
@@ -163,29 +168,45 @@ def _answer(
     scorer: Scorer,
     config: PpoConfig,
     constrainer: Constrainer | None,
+    engine: VllmEngine | None,
     temperature: float,
     seeds: Sequence[int] | None = None,
     processes: Processes,
 ) -> list[_Answer]:
     """Complete and judge prompts, each in one of the processes; all have the answers, in the order of the prompts."""
-    own = share_rows(groups, [len(prompt.ids) for prompt in prompts], processes)
+    if config.vllm is None:
+        own = share_rows(groups, [len(prompt.ids) for prompt in prompts], processes)
+    else:
+        own = list(range(len(prompts))) if processes.is_main else []
     sampling = SamplingConfig(
         max_new_tokens=config.max_new_tokens, temperature=temperature, batch_size=config.rollout_batch_size
     )
 
-    def answer_own(model: Any) -> dict[int, _Answer]:
+    def complete_own(model: Any) -> list[Completion]:
+        ids = [prompts[row].ids for row in own]
+        own_seeds = [seeds[row] for row in own] if seeds else None
+        end_ids = turn_end_ids(tokenizer)
+        # where turns may have several calls, or none, one call is not the end for any prompt
+        is_complete = scorer.syntax.looks_complete if config.turns == "one_call" else None
+        if config.vllm is not None:
+            if not own:
+                return []
+            assert engine is not None, "the main process has it"
+            return engine.sample(model, ids, sampling, seeds=own_seeds, end_ids=end_ids, is_complete=is_complete)
         with actor.autocast(), adapters_merged(model):
-            completions = sample(
+            return sample(
                 model,
                 tokenizer,
-                [prompts[row].ids for row in own],
+                ids,
                 sampling,
-                seeds=[seeds[row] for row in own] if seeds else None,
-                end_ids=turn_end_ids(tokenizer),
-                # where turns may have several calls, or none, one call is not the end for any prompt
-                is_complete=scorer.syntax.looks_complete if config.turns == "one_call" else None,
+                seeds=own_seeds,
+                end_ids=end_ids,
+                is_complete=is_complete,
                 constraints=[constrainer.constraint(prompts[row].tools) for row in own] if constrainer else None,
             )
+
+    def answer_own(model: Any) -> dict[int, _Answer]:
+        completions = complete_own(model)
         texts = [completion_text(tokenizer, completion) for completion in completions]
         return {
             row: _Answer(completion, text, scorer.score(prompts[row], text))

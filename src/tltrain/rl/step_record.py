@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from statistics import fmean, pstdev
 from typing import Any
 
+from tltrain.rl.config import PpoConfig
+from tltrain.rl.drift import measure_drift
 from tltrain.rl.experience import Experience
 from tltrain.rl.losses import explained_variance
 from tltrain.rl.masking import masked_mean
@@ -36,6 +38,21 @@ def describe_rollouts(drawn: Drawn, experience: Experience, kl_coef: float) -> d
         "num_rollouts": len(rollouts),
         "num_unscored": len(drawn.unscored),
         "explained_variance": foreseen if experience.values.any() else None,  # all are 0 where no critic is asked
+    }
+
+
+def describe_drift(experience: Experience, config: PpoConfig) -> dict[str, float]:
+    """How far vLLM and the trainer are apart on a rollout batch; nothing where the trainer itself sampled."""
+    if config.vllm is None:
+        return {}
+    drift = measure_drift(
+        experience.old_logprobs, experience.rollout_logprobs, experience.loss_mask, cap=config.vllm.importance_cap
+    )
+    return {
+        "drift_mean": drift.mean,
+        "drift_max": drift.max,
+        "importance_mean": masked_mean(experience.importance, experience.loss_mask).item(),
+        "importance_capped": drift.num_capped / int(experience.loss_mask.sum()),
     }
 
 

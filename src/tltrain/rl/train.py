@@ -4,7 +4,7 @@ import random
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -38,8 +38,9 @@ from tltrain.rl.prepare import find_prompts
 from tltrain.rl.prompts import Prompt, split_heldout
 from tltrain.rl.reward_audit import turn_of
 from tltrain.rl.rollouts import Rollout, draw_rollouts, measure_heldout
+from tltrain.rl.sampling_engine import make_engine
 from tltrain.rl.scoring import RewardFunction, Scorer, function_name
-from tltrain.rl.step_record import describe_rollouts, describe_times
+from tltrain.rl.step_record import describe_drift, describe_rollouts, describe_times
 from tltrain.rl.update import Updater
 from tltrain.sft.batches import Step
 from tltrain.stage import Progress, Reuse, Stage
@@ -116,7 +117,7 @@ def ppo(
             earn the highest reward and `config.bad_gold` says to refuse.
         ModelError: the model cannot be loaded.
         UsageError: the folder is in use, or was begun with other settings, `config.compare` names a parameter that no
-            tool of the data has, or the tracker is not installed.
+            tool of the data has, the tracker is not installed, or vLLM is not there.
         TltrainError: a loss or gradient ceased to be finite, or the reward function judges nothing; the last
             checkpoint is good.
     """
@@ -147,7 +148,8 @@ def ppo(
         )
         raise leave_to_the_first(error)
     trainer = _Trainer(config, loaded, scorer, processes, train=train, heldout=heldout, out=out)
-    measured = trainer.run(tracker, progress)
+    with closing(trainer):
+        measured = trainer.run(tracker, progress)
     result: dict[str, Any] = {
         "num_prompts": len(train),
         "num_heldout": len(heldout),
@@ -235,11 +237,19 @@ class _Trainer:
         self._critic = Critic(config, loaded.model, device, split_among=split_among)
         self.actor = Actor(config, loaded.model, device, split_among=split_among)
         self._constrainer = make_constrainer(config.constrain, self.actor.model, loaded.tokenizer, scorer.syntax)
+        self._engine = processes.in_each(
+            lambda: make_engine(config, loaded.tokenizer, [*train, *heldout], device) if processes.is_main else None
+        )
         self._kl = AdaptiveKl(config.kl_coef, target=config.kl_target, horizon=config.kl_horizon)
         self._updater = Updater(
             config, self.actor, self._critic, num_steps=self._first_updates[-1], processes=processes
         )
         self._best = BestWeights(self.actor.model) if config.keep == "best" else None
+
+    def close(self) -> None:
+        """End the engine that samples, where there is one."""
+        if self._engine is not None:
+            self._engine.close()
 
     @property
     def num_steps(self) -> int:
@@ -310,6 +320,7 @@ class _Trainer:
             config=config,
             step=number,
             constrainer=self._constrainer,
+            engine=self._engine,
             processes=processes,
         )
         if not drawn.rollouts:
@@ -334,9 +345,13 @@ class _Trainer:
             rows=rows,
         )
         updated = self._updater.update(experience, minibatches, first_step=self._first_updates[number], kl_coef=kl_coef)
+        if self._engine is not None:
+            self._engine.forget_weights()
         times.append(time.monotonic())
         # what decides about later steps is worked out once, as processors may differ in the last digits
-        described = processes.from_main(lambda: describe_rollouts(drawn, experience, kl_coef))
+        described = processes.from_main(
+            lambda: describe_rollouts(drawn, experience, kl_coef) | describe_drift(experience, config)
+        )
         self._kl.update(described["kl_completion"], len(drawn.rollouts))
         if self._curriculum is not None:
             described |= self._curriculum.learn(step, drawn.rollouts)
@@ -351,6 +366,7 @@ class _Trainer:
             scorer=self._scorer,
             config=self._config,
             constrainer=self._constrainer,
+            engine=self._engine,
             processes=self._processes,
         )
         if self._best is not None:

@@ -150,7 +150,7 @@ class Updater:
             policy = clipped_policy_loss(
                 logprobs_BT,
                 part.old_logprobs,
-                part.advantages,
+                part.advantages * part.importance,  # a factor above 0 passes through the minimum in the loss
                 part.loss_mask,
                 clip_range=self._config.clip_range,
                 clip_range_high=self._config.clip_range_high,

@@ -215,7 +215,7 @@ class _Batch:
         kept = []
         for place, row in enumerate(self._rows):
             completion = self._completions[row]
-            completion.is_finished = self._ends(completion.ids)
+            completion.is_finished = is_ended(completion.ids, self._tokenizer, self._end_ids, self._is_complete)
             if not completion.is_finished:
                 kept.append(place)
             if self._kept_prefixes and (completion.is_finished or is_last):
@@ -228,12 +228,14 @@ class _Batch:
             self._mask, self._position = self._mask[self._kept], self._position[self._kept]
         self._rows = [self._rows[place] for place in kept]
 
-    def _ends(self, ids: list[int]) -> bool:
-        if ids[-1] in self._end_ids:
-            return True
-        if self._is_complete is None:
-            return False
-        return self._is_complete(self._tokenizer.decode(ids))
+
+def is_ended(
+    ids: Sequence[int], tokenizer: Any, end_ids: Collection[int], is_complete: Callable[[str], bool] | None
+) -> bool:
+    """Whether a completion is over with these tokens, of which the last is new; see `sample`."""
+    if ids[-1] in end_ids:
+        return True
+    return is_complete is not None and is_complete(tokenizer.decode(ids))
 
 
 def restrict(logprobs_BV: Tensor, *, top_p: float, top_k: int) -> Tensor:
