@@ -9,6 +9,7 @@ from tltrain.constrained.config import Constrain
 from tltrain.engine.settings import LoraConfig, OptimizerConfig, Precision, Sharding
 from tltrain.rewards.compare import CompareConfig
 from tltrain.rewards.rules import RewardTable
+from tltrain.rl.episode_config import EpisodesConfig
 
 CriticKind = Literal["head", "separate"]
 """What estimates the rewards to come:
@@ -90,6 +91,13 @@ class PpoConfig(BaseModel):
     then those over the allowed tokens: probabilities, their ratio, divergence and entropy. Default: the paper."""
     rollout_batch_size: int = Field(default=16, ge=1)
     """Most prompts that are sampled together; memory grows with it, results do not change."""
+
+    # whole conversations
+    episodes: EpisodesConfig | None = None
+    """Play tasks to their end, with real feedback, in place of single calls. A "prompt" is then a task, a
+    "completion" all that the model writes in one episode (of each turn `max_new_tokens` at most), and `reward`,
+    `compare`, `bad_gold` and verdicts have no effect. Rewards of turns are clipped one by one; `rloo`, `grpo` and
+    `drop_equal_groups` compare whole episodes of a task. None: single calls, as the paper."""
 
     # rewards
     reward: RewardTable = RewardTable()
@@ -227,6 +235,23 @@ class PpoConfig(BaseModel):
             )
         if self.overlong_buffer > self.max_new_tokens:
             raise ValueError(f"overlong_buffer={self.overlong_buffer} is over max_new_tokens={self.max_new_tokens}")
+        if self.episodes is not None:
+            self._check_episodes(self.episodes)
         if self.keep == "best" and self.heldout_share == 0:
             raise ValueError("keep='best' needs held-out prompts, and heldout_share=0; raise it to 0.05, say")
         return self
+
+    def _check_episodes(self, episodes: EpisodesConfig) -> None:
+        if self.constrain == "call":
+            raise ValueError("constrain='call' lets no episode end, which takes an answer in text; use 'auto' or 'off'")
+        if self.overlong_buffer:
+            raise ValueError(
+                f"overlong_buffer={self.overlong_buffer} is for single calls; set episodes.reward.per_token below 0"
+            )
+        if self.loss_mean == "constant":
+            raise ValueError("loss_mean='constant' divides by the most tokens of one call; use 'token' or 'sequence'")
+        if episodes.max_length <= self.max_new_tokens:
+            raise ValueError(
+                f"episodes.max_length={episodes.max_length} leaves no room beside "
+                f"max_new_tokens={self.max_new_tokens}; raise the first"
+            )

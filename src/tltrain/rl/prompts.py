@@ -4,10 +4,11 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from tltrain.errors import DataError
 from tltrain.render.conversation import render_prompt
+from tltrain.rl.worlds import EpisodePrompt
 from tltrain.syntax import CallSyntax
 from tltrain.types import CallStep, Message, Tool, ToolCall, Trajectory, iterate_calls, masked_calls
 
@@ -27,6 +28,9 @@ class Prompt:
     """Token ids."""
     toolset: int
     """Equal for prompts with the same tool list."""
+
+
+AnyPrompt = TypeVar("AnyPrompt", "Prompt", EpisodePrompt)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +97,7 @@ def make_prompts(
     )
 
 
-def split_heldout(prompts: Sequence[Prompt], share: float, seed: int) -> tuple[list[Prompt], list[Prompt]]:
+def split_heldout(prompts: Sequence[AnyPrompt], share: float, seed: int) -> tuple[list[AnyPrompt], list[AnyPrompt]]:
     """Training and held-out prompts: whole trajectories, whose prompts have much in common, on either side.
 
     Where the share is above 0 and there are two trajectories, at least one is held out, and one trains.
