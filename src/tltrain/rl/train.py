@@ -321,9 +321,11 @@ class _Trainer:
         times = [time.monotonic()]
         drawn = self._draw(number, step)
         if not drawn.rollouts:
+            judge = "the environment judges none" if self._player else "the reward function judges none"
+            rollouts = "episodes" if self._player else "completions"
             error = TltrainError(
-                f"step {number}: none of {len(drawn.unscored)} rollouts can be judged; correct the reward function "
-                f"or the environment and resume. The first: {drawn.unscored[0]}"
+                f"step {number}: {judge} of {len(drawn.unscored)} {rollouts}; correct it and "
+                f"resume. The first: {drawn.unscored[0]}"
             )
             raise leave_to_the_first(error)
         times.append(time.monotonic())
