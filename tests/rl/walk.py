@@ -21,7 +21,7 @@ class Walk:
     def execute(self, call):
         name = getattr(call, "name", "")
         if name not in ("left", "right"):
-            raise RuntimeError("the world broke") if "fragile" in self.row.provenance else ValueError(name)
+            return "no such tool"
         self.place += 1 if name == "right" else -1
         return f"at {self.place}"
     def is_step(self, call, feedback):
