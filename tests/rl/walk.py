@@ -89,7 +89,7 @@ def make_walker(folder: Path, tokenizer: Any, *, num_steps: int = 150) -> Path:
     model = LlamaForCausalLM(config)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3, weight_decay=0.0)
     for _ in range(num_steps):
-        batch = rng.sample(rows, 4)
+        batch = rng.sample(rows, 8)
         longest = max(len(row.input_ids) for row in batch)
         ids = torch.full((len(batch), longest), tokenizer.pad_token_id)
         labels = torch.full((len(batch), longest), -100)
