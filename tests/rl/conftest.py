@@ -77,3 +77,12 @@ def tiny_sft(few_rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def walker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny model that calls left() or right() at random, and then says "done"; see `walk`."""
+    from walk import make_walker
+
+    texts = ["left right done at go 0 1 2 3 -1 -2 You may call tools assistant system user tool Tools"] * 20
+    return make_walker(tmp_path_factory.mktemp("walker"), tiny_tokenizer(texts, 330))

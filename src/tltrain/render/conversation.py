@@ -166,6 +166,11 @@ def render_prompt(tools: Sequence[Tool], messages: Sequence[Message], tokenizer:
     """
     chat = [chat_message(message, syntax) for message in messages]
     text = chat_text(tokenizer, chat, [chat_tool(tool) for tool in tools], add_generation_prompt=True)
+    return prompt_ids(tokenizer, text)
+
+
+def prompt_ids(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of a text that ends where the assistant begins to write."""
     if not text.endswith(" "):
         return tokenize(tokenizer, text).ids
     # A blank at the end would be a token of its own here, and part of the first word's token in training.

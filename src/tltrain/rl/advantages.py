@@ -26,7 +26,13 @@ class Advantages(NamedTuple):
 
 @torch.no_grad()
 def token_rewards(
-    scores_B: Tensor, kl_BT: Tensor, loss_mask_BT: Tensor, *, kl_coef: float, reward_clip: float | None
+    scores_B: Tensor,
+    kl_BT: Tensor,
+    loss_mask_BT: Tensor,
+    *,
+    kl_coef: float,
+    reward_clip: float | None,
+    earlier_BT: Tensor | None = None,
 ) -> Tensor:
     """The score on the last trained token of each row, minus `kl_coef` times the KL estimate on every trained token.
 
@@ -39,6 +45,7 @@ def token_rewards(
         loss_mask_BT: bool; True on tokens the model wrote.
         kl_coef: beta; the paper's script 0.4.
         reward_clip: scores are clipped to [-reward_clip, reward_clip], the paper 5; None leaves them as they are.
+        earlier_BT: rewards of earlier steps of an episode, at the last token of each; clipped alike, one by one.
 
     Returns:
         (B, T) float32 without gradient; 0 where nothing is trained.
@@ -61,7 +68,12 @@ def token_rewards(
     positions_T = torch.arange(num_tokens, device=loss_mask_BT.device)
     last_B = torch.where(loss_mask_BT, positions_T, -1).amax(dim=1)
     is_last_BT = positions_T == last_B[:, None]
-    return torch.where(is_last_BT, scores_B[:, None], 0.0) - kl_coef * keep_trained(kl_BT, loss_mask_BT)
+    rewards_BT = torch.where(is_last_BT, scores_B[:, None], 0.0)
+    if earlier_BT is not None:
+        check_shapes(loss_mask_BT, earlier_BT=earlier_BT)
+        earlier_BT = keep_trained(earlier_BT, loss_mask_BT)
+        rewards_BT = rewards_BT + (earlier_BT if reward_clip is None else earlier_BT.clamp(-reward_clip, reward_clip))
+    return rewards_BT - kl_coef * keep_trained(kl_BT, loss_mask_BT)
 
 
 @torch.no_grad()

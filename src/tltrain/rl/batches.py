@@ -11,13 +11,14 @@ from tltrain.engine.tree_attention import can_run_trees
 from tltrain.rl.actor import Actor
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.prompts import Prompt
+from tltrain.rl.worlds import EpisodePrompt
 from tltrain.sft.batches import Step, plan_epoch, share_step
 
 NOTHING = TargetSequence([0, 0], [1])
 """What runs through a model for the sake of the processes that share it."""
 
 
-def plan_steps(prompts: Sequence[Prompt], config: PpoConfig) -> list[Step]:
+def plan_steps(prompts: Sequence[Prompt | EpisodePrompt], config: PpoConfig) -> list[Step]:
     """The prompts of each step, in groups that have a tool list in common where they can.
 
     Returns:

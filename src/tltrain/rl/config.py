@@ -10,6 +10,7 @@ from tltrain.engine.settings import LoraConfig, OptimizerConfig, Precision, Shar
 from tltrain.rewards.compare import CompareConfig
 from tltrain.rewards.rules import RewardTable
 from tltrain.rl.curriculum import CurriculumConfig
+from tltrain.rl.episode_config import EpisodesConfig
 from tltrain.rl.turns import Turns
 from tltrain.rollout.vllm_config import VllmConfig
 
@@ -100,6 +101,13 @@ class PpoConfig(BaseModel):
     """Most prompts that are sampled together; memory grows with it, results do not change."""
     vllm: VllmConfig | None = None
     """Sample with vLLM, also the answers to held-out prompts. None: with the model in this process."""
+
+    # whole conversations
+    episodes: EpisodesConfig | None = None
+    """Play tasks to their end, with real feedback, in place of single calls. A "prompt" is then a task, a
+    "completion" all that the model writes in one episode (of each turn `max_new_tokens` at most), and `reward`,
+    `compare`, `bad_gold` and verdicts have no effect. Rewards of turns are clipped one by one; `rloo`, `grpo` and
+    `drop_equal_groups` compare whole episodes of a task. None: single calls, as the paper."""
 
     # rewards
     reward: RewardTable = RewardTable()
@@ -251,6 +259,30 @@ class PpoConfig(BaseModel):
             raise ValueError(f"overlong_buffer={self.overlong_buffer} is over max_new_tokens={self.max_new_tokens}")
         if self.vllm is not None and self.constrain != "off":
             raise ValueError(f"constrain={self.constrain!r} is for the model in this process; leave vllm out")
+        if self.episodes is not None:
+            self._check_episodes(self.episodes)
         if self.keep == "best" and self.heldout_share == 0:
             raise ValueError("keep='best' needs held-out prompts, and heldout_share=0; raise it to 0.05, say")
         return self
+
+    def _check_episodes(self, episodes: EpisodesConfig) -> None:
+        for name, is_on in (
+            ("vllm", self.vllm is not None),
+            ("curriculum", self.curriculum is not None),
+            (f"turns={self.turns!r}", self.turns != "one_call"),
+        ):
+            if is_on:
+                raise ValueError(f"{name} is for prompts of single turns; leave it out, or leave episodes out")
+        if self.constrain == "call":
+            raise ValueError("constrain='call' lets no episode end, which takes an answer in text; use 'auto' or 'off'")
+        if self.overlong_buffer:
+            raise ValueError(
+                f"overlong_buffer={self.overlong_buffer} is for single calls; set episodes.reward.per_token below 0"
+            )
+        if self.loss_mean == "constant":
+            raise ValueError("loss_mean='constant' divides by the most tokens of one call; use 'token' or 'sequence'")
+        if episodes.max_length <= self.max_new_tokens:
+            raise ValueError(
+                f"episodes.max_length={episodes.max_length} leaves no room beside "
+                f"max_new_tokens={self.max_new_tokens}; raise the first"
+            )

@@ -28,9 +28,10 @@ from tltrain.rl.batches import NOTHING, plan_parts, share_rows
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.critic import Critic
 from tltrain.rl.drift import importance_weights
+from tltrain.rl.episodes import EpisodeRollout
 from tltrain.rl.kl import KlEstimator, compute_kl
 from tltrain.rl.masking import mask_of_lengths, pad_rows
-from tltrain.rl.rollouts import Rollout
+from tltrain.rl.rollouts import Attempt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +79,7 @@ class Experience:
 def gain_experience(
     actor: Actor,
     critic: Critic,
-    rollouts: Sequence[Rollout],
+    rollouts: Sequence[Attempt],
     config: PpoConfig,
     *,
     kl_coef: float | None = None,
@@ -131,6 +132,7 @@ def gain_experience(
         loss_mask_BT,
         kl_coef=0.0 if config.kl_in == "loss" else config.kl_coef if kl_coef is None else kl_coef,
         reward_clip=config.reward_clip,
+        earlier_BT=_earlier(rollouts, loss_mask_BT),
     )
     advantages_BT, returns_BT = _advantages(
         rewards_BT, values_BT, loss_mask_BT, [rollout.prompt.id for rollout in rollouts], config
@@ -150,7 +152,7 @@ def gain_experience(
     )
 
 
-def rows_to_learn(rollouts: Sequence[Rollout], config: PpoConfig) -> list[int]:
+def rows_to_learn(rollouts: Sequence[Attempt], config: PpoConfig) -> list[int]:
     """Numbers of the rollouts that the policy learns from; all of them count in what rewards are measured against."""
     equal = without_spread([rollout.score.value for rollout in rollouts], [rollout.prompt.id for rollout in rollouts])
     return [
@@ -161,8 +163,22 @@ def rows_to_learn(rollouts: Sequence[Rollout], config: PpoConfig) -> list[int]:
     ]
 
 
-def _worth(rollout: Rollout, config: PpoConfig) -> float:
-    """The score of a completion, less what its length costs."""
+def _earlier(rollouts: Sequence[Attempt], loss_mask_BT: Tensor) -> Tensor | None:
+    """What turns before the last earned, at their last tokens; None where there are no episodes."""
+    episodes = [(row, rollout) for row, rollout in enumerate(rollouts) if isinstance(rollout, EpisodeRollout)]
+    if not episodes:
+        return None
+    earlier_BT = torch.zeros(loss_mask_BT.shape, device=loss_mask_BT.device)
+    for row, rollout in episodes:
+        for place, value in rollout.earlier_rewards:
+            earlier_BT[row, place] = value
+    return earlier_BT
+
+
+def _worth(rollout: Attempt, config: PpoConfig) -> float:
+    """The score of a completion, less what its length costs; of an episode, what its last turn and its end earned."""
+    if isinstance(rollout, EpisodeRollout):
+        return rollout.last_reward
     num_tokens = len(rollout.completion.ids)
     return rollout.score.value + length_penalty(
         num_tokens, max_tokens=config.max_new_tokens, buffer=config.overlong_buffer

@@ -61,8 +61,10 @@ def _entropy(rows: Rows) -> str:
 
 def _hacking(rows: Rows) -> str:
     """The training reward rises by more than its noise, and CF on held-out prompts falls."""
-    measured = [row["heldout"]["cf"] for row in rows if (row.get("heldout") or {}).get("cf") is not None]
-    before = (rows[0].get("heldout_before") or {}).get("cf") if rows else None
+    # of episodes the success, of single calls CF
+    right = "success" if rows and "success" in (rows[0].get("heldout_before") or {}) else "cf"
+    measured = [row["heldout"][right] for row in rows if (row.get("heldout") or {}).get(right) is not None]
+    before = (rows[0].get("heldout_before") or {}).get(right) if rows else None
     rewards = _values(rows, "reward")
     third = len(rewards) // 3
     if before is None or not measured or third < 2:

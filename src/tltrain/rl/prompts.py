@@ -4,11 +4,12 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from tltrain.errors import DataError
 from tltrain.render.conversation import render_prompt
 from tltrain.rl.turns import RightTurn, Turns, right_turns
+from tltrain.rl.worlds import EpisodePrompt
 from tltrain.syntax import CallSyntax
 from tltrain.types import Message, Tool, ToolCall, Trajectory, masked_calls
 
@@ -36,6 +37,9 @@ class Prompt:
     def gold(self) -> ToolCall | tuple[ToolCall, ...] | None:
         """The one right call, or several, or None where none is right; the forms that `read_golds` reads too."""
         return self.golds[0] if len(self.golds) == 1 else self.golds or None
+
+
+AnyPrompt = TypeVar("AnyPrompt", "Prompt", EpisodePrompt)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +108,7 @@ def make_prompts(
     )
 
 
-def split_heldout(prompts: Sequence[Prompt], share: float, seed: int) -> tuple[list[Prompt], list[Prompt]]:
+def split_heldout(prompts: Sequence[AnyPrompt], share: float, seed: int) -> tuple[list[AnyPrompt], list[AnyPrompt]]:
     """Training and held-out prompts: whole trajectories, whose prompts have much in common, on either side.
 
     Where the share is above 0 and there are two trajectories, at least one is held out, and one trains.

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from tltrain.render.turns import turn_end_ids
 from tltrain.rl.actor import Actor
 from tltrain.rl.batches import share_rows
 from tltrain.rl.config import PpoConfig
+from tltrain.rl.episodes import EpisodeRollout
 from tltrain.rl.prompts import Prompt
 from tltrain.rl.scoring import Score, Scorer, Unscored
 from tltrain.rollout.sampler import Completion, SamplingConfig, sample
@@ -49,10 +50,14 @@ class Rollout:
         return TargetSequence(ids, range(start, len(ids)), allowed)
 
 
+Attempt: TypeAlias = Rollout | EpisodeRollout
+"""What is learnt from: one call, or a whole episode."""
+
+
 class Drawn(NamedTuple):
     """The rollouts of a step."""
 
-    rollouts: list[Rollout]
+    rollouts: Sequence[Attempt]
     """Group by group, prompt by prompt."""
     unscored: list[str]
     """Why other completions could not be judged."""
@@ -96,13 +101,14 @@ def draw_rollouts(
         seeds=seeds,
         processes=processes,
     )
-    drawn = Drawn([], [])
+    rollouts: list[Rollout] = []
+    unscored: list[str] = []
     for (number, prompt, _), (completion, text, score) in zip(planned, answers, strict=True):
         if isinstance(score, Score):
-            drawn.rollouts.append(Rollout(prompt=prompt, group=number, completion=completion, text=text, score=score))
+            rollouts.append(Rollout(prompt=prompt, group=number, completion=completion, text=text, score=score))
         else:
-            drawn.unscored.append(f"{prompt.id}: {score.reason}")
-    return drawn
+            unscored.append(f"{prompt.id}: {score.reason}")
+    return Drawn(rollouts, unscored)
 
 
 def measure_heldout(

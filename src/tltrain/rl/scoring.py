@@ -49,6 +49,11 @@ class Score:
     parts: Mapping[str, float] = field(default_factory=dict)
     """By error, or by `all_right`; they add up to the value. Empty where the value is not of the shipped rules."""
 
+    @property
+    def label(self) -> str:
+        """The error, or `all_right`."""
+        return self.diagnosis.label
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Unscored:

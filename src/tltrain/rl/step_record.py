@@ -21,7 +21,7 @@ def describe_rollouts(drawn: Drawn, experience: Experience, kl_coef: float) -> d
     for rollout in rollouts:
         for name, value in rollout.score.parts.items():
             parts[name] += value / len(rollouts)
-    labels = Counter(rollout.score.diagnosis.label for rollout in rollouts)
+    labels = Counter(rollout.score.label for rollout in rollouts)
     kl = masked_mean(experience.kl, experience.loss_mask).item()
     foreseen = explained_variance(experience.values, experience.returns, experience.loss_mask)
     return {

@@ -31,17 +31,27 @@ from tltrain.rl.best import BestWeights
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.critic import Critic
 from tltrain.rl.curriculum_state import Curriculum
+from tltrain.rl.episode_steps import (
+    context_of,
+    describe_episodes,
+    draw_episodes,
+    find_episodes,
+    measure_episodes,
+    show_episode,
+)
+from tltrain.rl.episodes import EpisodeRollout, Player
 from tltrain.rl.experience import gain_experience, rows_to_learn
 from tltrain.rl.health import find_warnings
 from tltrain.rl.kl import AdaptiveKl
 from tltrain.rl.prepare import find_prompts
-from tltrain.rl.prompts import Prompt, split_heldout
+from tltrain.rl.prompts import Prompt, PromptSet, split_heldout
 from tltrain.rl.reward_audit import turn_of
-from tltrain.rl.rollouts import Rollout, draw_rollouts, measure_heldout
+from tltrain.rl.rollouts import Attempt, Drawn, Rollout, draw_rollouts, measure_heldout
 from tltrain.rl.sampling_engine import make_engine
 from tltrain.rl.scoring import RewardFunction, Scorer, function_name
 from tltrain.rl.step_record import describe_drift, describe_rollouts, describe_times
 from tltrain.rl.update import Updater
+from tltrain.rl.worlds import EpisodePrompt
 from tltrain.sft.batches import Step
 from tltrain.stage import Progress, Reuse, Stage
 from tltrain.syntax import get_syntax
@@ -123,12 +133,15 @@ def ppo(
     """
     processes = find_processes()
     processes.from_main(lambda: check_tracker(tracker))
+    if config.episodes is not None and reward is not None:
+        raise UsageError("reward judges single calls; episodes are judged by their environment: leave one of them out")
     inputs = {
         "data": data,
         "model": Path(model),
         "verdicts": verdicts,
         # no file, but another function is another input, too
         "reward": None if reward is None else Path(function_name(reward)),
+        "environment": config.episodes.environment if config.episodes else None,
     }
     stage = processes.from_main(
         lambda: Stage(out, name="ppo", config=config, inputs=inputs, reuse=reuse, is_shared=True)
@@ -138,10 +151,21 @@ def ppo(
     loaded = processes.in_each(lambda: load_model(model))
     syntax = get_syntax(ensure_tool_template(loaded.tokenizer))
     scorer = Scorer(syntax, config.reward, reward, config.compare)
-    found, num_bad_rows = processes.from_main(
-        lambda: find_prompts(config, loaded, scorer, data=data, verdicts=verdicts, out=out)
-    )
-    train, heldout = split_heldout(found.prompts, config.heldout_share, config.seed)
+    train: Sequence[Prompt | EpisodePrompt]
+    heldout: Sequence[Prompt | EpisodePrompt]
+    if config.episodes is not None:
+        # each process makes its own: a task holds what opens its world
+        quarantine = out / "quarantine.jsonl" if processes.is_main else None
+        tasks, num_bad_rows = processes.in_each(
+            lambda: find_episodes(config, loaded, syntax, data=data, quarantine=quarantine)
+        )
+        found = PromptSet(prompts=(), set_aside={}, left_out={})
+        train, heldout = split_heldout(tasks, config.heldout_share, config.seed)
+    else:
+        found, num_bad_rows = processes.from_main(
+            lambda: find_prompts(config, loaded, scorer, data=data, verdicts=verdicts, out=out)
+        )
+        train, heldout = split_heldout(found.prompts, config.heldout_share, config.seed)
     if config.keep == "best" and not heldout:
         error = DataError(
             f"{data}: has prompts of one trajectory only, and keep='best' holds some out; use keep='last'"
@@ -207,8 +231,8 @@ class _Trainer:
         scorer: Scorer,
         processes: Processes,
         *,
-        train: Sequence[Prompt],
-        heldout: Sequence[Prompt],
+        train: Sequence[Prompt | EpisodePrompt],
+        heldout: Sequence[Prompt | EpisodePrompt],
         out: Path,
     ):
         self._config = config
@@ -218,7 +242,8 @@ class _Trainer:
         self._train, self._heldout = train, heldout
         self._out = out
         self._steps = plan_steps(train, config)
-        self._curriculum = Curriculum(config, train) if config.curriculum else None
+        calls = [prompt for prompt in (*train, *heldout) if isinstance(prompt, Prompt)]
+        self._curriculum = Curriculum(config, calls[: len(train)]) if config.curriculum else None
         sizes = [self._curriculum.num_prompts if self._curriculum else sum(map(len, step)) for step in self._steps]
         num_updates = [count_updates(size, config) for size in sizes]
         self._first_updates = list(accumulate(num_updates, initial=0))
@@ -238,7 +263,18 @@ class _Trainer:
         self.actor = Actor(config, loaded.model, device, split_among=split_among)
         self._constrainer = make_constrainer(config.constrain, self.actor.model, loaded.tokenizer, scorer.syntax)
         self._engine = processes.in_each(
-            lambda: make_engine(config, loaded.tokenizer, [*train, *heldout], device) if processes.is_main else None
+            lambda: make_engine(config, loaded.tokenizer, calls, device) if processes.is_main else None
+        )
+        self._player = (
+            Player(
+                loaded.tokenizer,
+                scorer.syntax,
+                config,
+                context=context_of(loaded.model),
+                constrainer=self._constrainer,
+            )
+            if config.episodes
+            else None
         )
         self._kl = AdaptiveKl(config.kl_coef, target=config.kl_target, horizon=config.kl_horizon)
         self._updater = Updater(
@@ -307,25 +343,16 @@ class _Trainer:
         rollouts = MetricsLog(self._out / "rollouts.jsonl", resumed_step=first)
         return _Logs(opened.enter_context(metrics), opened.enter_context(rollouts))
 
-    def _step(self, number: int, step: Step) -> tuple[dict[str, Any], list[Rollout]]:
+    def _step(self, number: int, step: Step) -> tuple[dict[str, Any], Sequence[Attempt]]:
         """One rollout batch: sample and judge, look back with reference and critic, update; returns its metrics."""
         config, processes = self._config, self._processes
         times = [time.monotonic()]
-        groups = [[self._train[index] for index in group] for group in step]
-        drawn = draw_rollouts(
-            self.actor,
-            self._tokenizer,
-            groups,
-            scorer=self._scorer,
-            config=config,
-            step=number,
-            constrainer=self._constrainer,
-            engine=self._engine,
-            processes=processes,
-        )
+        drawn = self._draw(number, step)
         if not drawn.rollouts:
+            judge = "the environment judges none" if self._player else "the reward function judges none"
+            rollouts = "episodes" if self._player else "completions"
             error = TltrainError(
-                f"step {number}: the reward function judges none of {len(drawn.unscored)} completions; correct it and "
+                f"step {number}: {judge} of {len(drawn.unscored)} {rollouts}; correct it and "
                 f"resume. The first: {drawn.unscored[0]}"
             )
             raise leave_to_the_first(error)
@@ -354,43 +381,69 @@ class _Trainer:
         )
         self._kl.update(described["kl_completion"], len(drawn.rollouts))
         if self._curriculum is not None:
-            described |= self._curriculum.learn(step, drawn.rollouts)
+            answered = [rollout for rollout in drawn.rollouts if isinstance(rollout, Rollout)]
+            described |= self._curriculum.learn(step, answered)
+        episodes = [rollout for rollout in drawn.rollouts if isinstance(rollout, EpisodeRollout)]
+        described |= describe_episodes(episodes) if episodes else {}
         row = {"step": number} | described | {"num_learnt": len(rows)} | updated | describe_times(times, drawn)
         return row, drawn.rollouts
 
-    def _measure(self) -> dict[str, float | None]:
-        measured = measure_heldout(
+    def _draw(self, number: int, step: Step) -> Drawn:
+        chosen = [[self._train[index] for index in group] for group in step]
+        if self._player is not None:
+            tasks = [[prompt for prompt in group if isinstance(prompt, EpisodePrompt)] for group in chosen]
+            return draw_episodes(
+                self._player, self.actor, tasks, config=self._config, step=number, processes=self._processes
+            )
+        return draw_rollouts(
             self.actor,
             self._tokenizer,
-            self._heldout,
+            [[prompt for prompt in group if isinstance(prompt, Prompt)] for group in chosen],
             scorer=self._scorer,
             config=self._config,
+            step=number,
             constrainer=self._constrainer,
             engine=self._engine,
             processes=self._processes,
         )
+
+    def _measure(self) -> dict[str, float | None]:
+        if self._player is not None:
+            tasks = [prompt for prompt in self._heldout if isinstance(prompt, EpisodePrompt)]
+            measured = measure_episodes(self._player, self.actor, tasks, processes=self._processes)
+        else:
+            measured = measure_heldout(
+                self.actor,
+                self._tokenizer,
+                [prompt for prompt in self._heldout if isinstance(prompt, Prompt)],
+                scorer=self._scorer,
+                config=self._config,
+                constrainer=self._constrainer,
+                processes=self._processes,
+            )
         if self._best is not None:
             self._best.offer(self.actor.model, measured["reward"])
         return measured
 
-    def _choose_shown(self, rollouts: Sequence[Rollout], number: int) -> list[dict[str, object]]:
+    def _choose_shown(self, rollouts: Sequence[Attempt], number: int) -> list[dict[str, object]]:
         """Rows of rollouts.jsonl: some of a step, chosen at random."""
         rng = random.Random(f"{self._config.seed}:shown:{number}")
         chosen = sorted(rng.sample(range(len(rollouts)), min(_NUM_SHOWN, len(rollouts))))
-        return [
-            {
-                "step": number,
-                "id": rollouts[index].prompt.id,
-                # a token stands for at least one character as a rule, so this many hold the tail
-                "prompt": self._tokenizer.decode(rollouts[index].prompt.ids[-_PROMPT_TAIL:])[-_PROMPT_TAIL:],
-                "completion": rollouts[index].text,
-                "gold": gold_text(turn_of(rollouts[index].prompt), self._scorer.syntax),
-                "reward": rollouts[index].score.value,
-                "label": rollouts[index].score.diagnosis.label,
-                "is_finished": rollouts[index].completion.is_finished,
-            }
-            for index in chosen
-        ]
+        return [{"step": number} | self._show(rollouts[index]) for index in chosen]
+
+    def _show(self, rollout: Attempt) -> dict[str, object]:
+        if isinstance(rollout, EpisodeRollout):
+            return show_episode(rollout, self._tokenizer, prompt_tail=_PROMPT_TAIL)
+        return {
+            "id": rollout.prompt.id,
+            # a token stands for at least one character as a rule, so this many hold the tail
+            "prompt": self._tokenizer.decode(rollout.prompt.ids[-_PROMPT_TAIL:])[-_PROMPT_TAIL:],
+            "completion": rollout.text,
+            "gold": gold_text(turn_of(rollout.prompt), self._scorer.syntax),
+            "reward": rollout.score.value,
+            "label": rollout.score.label,
+            "is_finished": rollout.completion.is_finished,
+        }
 
     def _read_measured(self) -> _Measured:
         """From the log, as a resumed run has not measured everything itself."""
