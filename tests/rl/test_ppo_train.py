@@ -120,8 +120,10 @@ def test_metrics_are_what_the_report_reads(trained: Path):
     rows = _rows(trained / "metrics.jsonl")
     steps = [PpoStep.model_validate(row) for row in rows]
     assert [step.step for step in steps] == list(range(6))
+    # of vLLM, and of a curriculum
+    of_options = {"heldout", "drift_mean", "drift_max", "curriculum_shares", "curriculum_wrong"}
     for step, row in zip(steps, rows, strict=True):
-        assert set(PpoStep.model_fields) - {"heldout", "drift_mean", "drift_max"} <= set(row)  # drift: of vLLM
+        assert set(PpoStep.model_fields) - of_options <= set(row)
         assert sum(step.errors.values()) == pytest.approx(1)
         assert row["reward"] == pytest.approx(sum(row["reward_parts"].values()))
         assert row["sampling_gap"] < 1e-9  # sampler and trainer agree about log-probs

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
-from tests.tiny_models import byte_tokenizer, tiny_llama
 
+from tiny_models import byte_tokenizer, tiny_llama
 from tltrain.engine.model import add_lora, load_model
 from tltrain.engine.settings import LoraConfig
 from tltrain.errors import ModelError, TltrainError, UsageError
