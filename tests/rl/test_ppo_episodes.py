@@ -351,7 +351,8 @@ def _metrics(out: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in row.items() if key not in _TIMES} for row in rows]
 
 
-@pytest.mark.parametrize(("place", "call"), [("turn", 50), pytest.param("update", 3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("place", "call"), [("turn", 50), ("update", 3)])
 def test_a_killed_run_goes_on_to_the_same_result(place: str, call: int, walker: Path, tmp_path: Path):
     """A step makes about 35 turns and 4 optimizer steps; a checkpoint follows the first."""
     data, code = walk.write_walk(tmp_path)

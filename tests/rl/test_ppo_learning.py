@@ -73,7 +73,7 @@ def gain(values: list[float]) -> float:
     return fmean(values[-3:]) - fmean(values[:2])
 
 
-@pytest.mark.parametrize("critic", ["head", "separate"])
+@pytest.mark.parametrize("critic", ["head", pytest.param("separate", marks=pytest.mark.slow)])
 def test_a_reward_that_can_be_earned_rises(short_rows: Path, tiny_sft: Path, tmp_path: Path, critic: str):
     config = _CONFIG.model_copy(update={"critic": critic})
     letters = letters_of_steps(config, short_rows, tiny_sft, tmp_path / "out", share_of_letters)
