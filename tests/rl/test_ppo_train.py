@@ -203,7 +203,7 @@ _KILLS = [
 ]
 
 
-@pytest.mark.parametrize("kills", [_KILLS[1:3], pytest.param(_KILLS, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [_KILLS[2:3], pytest.param(_KILLS, marks=pytest.mark.slow)])
 def test_runs_killed_anywhere_resume_to_the_same_result(
     kills, trained: Path, tiny_sft: Path, few_rows: Path, tmp_path: Path
 ):
@@ -378,7 +378,11 @@ def test_a_run_ends_at_a_worry_that_it_is_told_to_end_at(tiny_sft: Path, few_row
     assert [row["step"] for row in rows if "heldout" in row] == [3, 4]
     again = ppo(config, data=few_rows, model=tiny_sft, out=tmp_path / "out", reward=num_letters, reuse=Reuse.RESUME)
     assert again == result
-    other = config.model_copy(update={"stop_on": (), "max_steps": 6})
+
+
+@pytest.mark.slow
+def test_a_worry_is_told_once_where_the_run_goes_on(tiny_sft: Path, few_rows: Path, tmp_path: Path):
+    other = _CONFIG.model_copy(update={"max_steps": 6, "critic": "head", "evaluate_every": 4})
     result = ppo(other, data=few_rows, model=tiny_sft, out=tmp_path / "other", reward=num_letters)
     assert result.num_steps == 6
     assert sum("truncated" in row["warnings"] for row in _rows(tmp_path / "other" / "metrics.jsonl")) == 1

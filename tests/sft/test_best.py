@@ -190,6 +190,7 @@ def test_a_run_killed_after_the_best_ends_with_the_same_model(
     _assert_equal(out, best)
 
 
+@pytest.mark.slow
 def test_what_stopped_early_stops_at_the_same_step_after_a_kill(tiny_model: Path, generated: Path, tmp_path: Path):
     out = tmp_path / "out"
     config = _update(keep="best", patience=2, checkpoint_every=2)

@@ -79,6 +79,8 @@ def test_two_processes_train_the_same_model(alone: Path, generated: Path, tiny_m
     _assert_same(out, alone)
 
 
+# split among two it is tried in tests/sft/test_sharding.py
+@pytest.mark.slow
 def test_what_two_began_one_ends(alone: Path, generated: Path, tiny_model: Path, tmp_path: Path):
     out = tmp_path / "out"
     process = _start(2, generated / "train.jsonl", tiny_model, out)
