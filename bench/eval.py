@@ -3,9 +3,9 @@
     python bench/eval.py --data-dir DIR --bench rotbench:clean --max-cases 48 --model smollm2-135m-instruct
 
 Three ways, all greedy and in one precision: tltrain; `generate` case by case; `generate` in batches of the same size,
-padded on the left. All end a reply where tltrain does: at the end of the turn, when a call is complete, or at the
-limit. Prints cases a second and how many replies are the same text; in float32 replies differ only where two tokens
-are as likely as each other to the last digits.
+padded on the left. All end a reply where tltrain's evaluation does: at the end of the turn, when a call is complete
+and the set wants one, or at the limit. Prints cases a second and how many replies are the same text; in float32
+replies differ only where two tokens are as likely as each other to the last digits.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from tltrain.engine.model import load_model
 from tltrain.render.conversation import render_prompt
 from tltrain.render.template import ensure_tool_template
 from tltrain.rollout.sampler import SamplingConfig, sample
-from tltrain.syntax import CallSyntax, get_syntax
+from tltrain.syntax import get_syntax
 
 
 def main() -> None:
@@ -45,17 +45,23 @@ def main() -> None:
     syntax = get_syntax(ensure_tool_template(tokenizer))
     room = model.config.max_position_embeddings - options.max_new_tokens
     cases = _bench(options.bench, DataFolder(options.data_dir)).load()
-    requests = [case.request for case in cases if case.request.one_call]
+    requests = [case.request for case in cases]
+    one_call = all(request.one_call for request in requests)
+    if not one_call and any(request.one_call for request in requests):
+        raise SystemExit(
+            f"--bench {options.bench}: some cases want one call and some want several; name parts of a kind"
+        )
+    is_complete = syntax.looks_complete if one_call else None
     prompts = [render_prompt(request.tools, request.messages, tokenizer, syntax) for request in requests]
     prompts = [prompt for prompt in prompts if len(prompt) <= room][: options.max_cases]
     print(f"{len(prompts)} cases of {options.bench}, {sum(map(len, prompts)) / len(prompts):.0f} tokens a prompt")
 
     config = SamplingConfig(max_new_tokens=options.max_new_tokens, temperature=0, batch_size=options.batch_size)
-    plain = _Plain(model, tokenizer, syntax, options.max_new_tokens)
+    plain = _Plain(model, tokenizer, is_complete, options.max_new_tokens)
     ways: dict[str, Callable[[], list[str]]] = {
         "tltrain": lambda: [
             _text(tokenizer, completion.ids)
-            for completion in sample(model, tokenizer, prompts, config, is_complete=syntax.looks_complete)
+            for completion in sample(model, tokenizer, prompts, config, is_complete=is_complete)
         ],
         "generate, one by one": lambda: plain.answer(prompts, 1),
         f"generate, batches of {options.batch_size}": lambda: plain.answer(prompts, options.batch_size),
@@ -89,17 +95,17 @@ def _text(tokenizer: Any, ids: Sequence[int]) -> str:
 class _Complete(StoppingCriteria):
     """Ends a row when its reply is a complete call."""
 
-    def __init__(self, tokenizer: Any, syntax: CallSyntax, start: int):
-        self._tokenizer, self._syntax, self._start = tokenizer, syntax, start
+    def __init__(self, tokenizer: Any, is_complete: Callable[[str], bool], start: int):
+        self._tokenizer, self._is_complete, self._start = tokenizer, is_complete, start
 
     def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:  # noqa: ARG002 - the interface
         texts = self._tokenizer.batch_decode(input_ids[:, self._start :], skip_special_tokens=True)
-        return torch.tensor([self._syntax.looks_complete(text) for text in texts], device=input_ids.device)
+        return torch.tensor([self._is_complete(text) for text in texts], device=input_ids.device)
 
 
 class _Plain:
-    def __init__(self, model: Any, tokenizer: Any, syntax: CallSyntax, max_new_tokens: int):
-        self._model, self._tokenizer, self._syntax, self._limit = model, tokenizer, syntax, max_new_tokens
+    def __init__(self, model: Any, tokenizer: Any, is_complete: Callable[[str], bool] | None, max_new_tokens: int):
+        self._model, self._tokenizer, self._is_complete, self._limit = model, tokenizer, is_complete, max_new_tokens
 
     @torch.inference_mode()
     def answer(self, prompts: Sequence[Sequence[int]], batch_size: int) -> list[str]:
@@ -117,7 +123,9 @@ class _Plain:
                 max_new_tokens=self._limit,
                 pad_token_id=pad,
                 eos_token_id=self._tokenizer.eos_token_id,
-                stopping_criteria=StoppingCriteriaList([_Complete(self._tokenizer, self._syntax, longest)]),
+                stopping_criteria=StoppingCriteriaList(
+                    [_Complete(self._tokenizer, self._is_complete, longest)] if self._is_complete else []
+                ),
             )
             texts += [_text(self._tokenizer, row[longest:]) for row in output.tolist()]
         return texts
