@@ -26,7 +26,7 @@ from tltrain.render.turns import turn_end_ids
 from tltrain.rl.actor import Actor
 from tltrain.rl.batches import share_rows
 from tltrain.rl.config import PpoConfig
-from tltrain.rl.episode_config import EpisodeRewards, EpisodesConfig
+from tltrain.rl.episode_config import EpisodesConfig
 from tltrain.rl.worlds import EpisodePrompt, World
 from tltrain.rollout.sampler import Completion, SamplingConfig, sample
 from tltrain.syntax import CallSyntax
@@ -307,6 +307,3 @@ def _fail(rollout: EpisodeRollout, error: Exception) -> None:
 def _packed(rollout: EpisodeRollout) -> dict[str, Any]:
     names = [name for name in EpisodeRollout.__dataclass_fields__ if name != "prompt"]
     return {name: getattr(rollout, name) for name in names}
-
-
-__all__ = ["EpisodeRewards", "EpisodeRollout", "EpisodeScore", "Player"]

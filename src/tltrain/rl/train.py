@@ -58,7 +58,8 @@ class PpoResult:
     """Why a call of the data, or a turn, is no prompt -> number of such."""
     num_steps: int
     heldout_before: Mapping[str, float | None]
-    """What the SFT model got right on held-out prompts, see `measure_heldout`; empty where nothing was held out."""
+    """What the SFT model got right on held-out prompts, see `measure_heldout` and `measure_episodes`; empty where nothing
+    was held out."""
     heldout: Mapping[str, float | None]
     """The same after the last step."""
     warnings: Mapping[str, str]
@@ -106,11 +107,12 @@ def ppo(
     Raises:
         DataError: no prompt is left, or too few to hold any out where `config.keep` needs that, or a right call cannot
             earn the highest reward and `config.bad_gold` says to refuse.
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or no episode can grow under its chat template.
         UsageError: the folder is in use, or was begun with other settings, `config.compare` names a parameter that no
-            tool of the data has, the tracker is not installed, or vLLM is not there.
-        TltrainError: a loss or gradient ceased to be finite, or the reward function judges nothing; the last
-            checkpoint is good.
+            tool of the data has, the tracker is not installed, vLLM or the file of `config.episodes.environment` is
+            not there, or episodes and `reward` are both given.
+        TltrainError: a loss or gradient ceased to be finite, or the reward function or the environment judges nothing;
+            the last checkpoint is good.
     """
     processes = find_processes()
     processes.from_main(lambda: check_tracker(tracker))

@@ -23,6 +23,7 @@ class HandedWeights:
     Args:
         place: where to make it; None: in shared memory where two copies of the weights fit, else among temporary files.
         dtype: of the tensors in it.
+        num_bytes: that the weights take in that dtype.
 
     Raises:
         UsageError: it cannot be made there.
