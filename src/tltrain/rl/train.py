@@ -58,8 +58,8 @@ class PpoResult:
     """Why a call of the data, or a turn, is no prompt -> number of such."""
     num_steps: int
     heldout_before: Mapping[str, float | None]
-    """What the SFT model got right on held-out prompts, see `measure_heldout` and `measure_episodes`; empty where nothing
-    was held out."""
+    """What the SFT model got right on held-out prompts, see `measure_heldout` and `measure_episodes`; empty where
+    nothing was held out."""
     heldout: Mapping[str, float | None]
     """The same after the last step."""
     warnings: Mapping[str, str]
