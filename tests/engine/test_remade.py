@@ -10,6 +10,7 @@ from torch import nn
 from engine.kept import num_bytes, watching
 from tiny_models import tiny_llama, tiny_relative
 from tltrain.engine import remade, tree_attention
+from tltrain.engine.heap import HeapTrimmer
 from tltrain.engine.model import add_lora
 from tltrain.engine.remade import remaking
 from tltrain.engine.settings import LoraConfig
@@ -139,7 +140,7 @@ def test_a_layer_that_does_more_than_its_parts_say_runs_as_it_is():
 
 
 def test_an_output_that_was_changed_and_memory_of_one_that_is_gone_are_kept():
-    outputs = remade._Outputs()
+    outputs = remade._Outputs(HeapTrimmer(torch.device("cpu")))
     source = torch.ones(1000, requires_grad=True)
     output = outputs.make(lambda tensor: 2 * tensor, [source])
     assert not isinstance(outputs.pack(output.view(10, 100)), torch.Tensor)

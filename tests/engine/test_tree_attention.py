@@ -74,6 +74,13 @@ def test_other_architectures_windows_included(kind):
     assert_same(run(model, family(), share=True), expected, 1e-5)
 
 
+def test_whether_a_model_runs_trees_does_not_hang_on_autocast():
+    model = tiny_relative("qwen3")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert hidden_states(model, family()).at([[0], *[[]] * 7]).dtype is torch.float32
+        assert can_run_trees(model)
+
+
 def test_gradient_checkpointing_changes_nothing():
     model = tiny_llama(dtype=torch.float64)
     expected = one_by_one(model, family())

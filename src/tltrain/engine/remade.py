@@ -21,6 +21,7 @@ from torch.nn import Module
 from torch.utils.checkpoint import checkpoint
 
 from tltrain.engine.compiled import find_compiled
+from tltrain.engine.heap import HeapTrimmer
 
 _BLOCKS_MADE_AGAIN: "weakref.WeakSet[Module]" = weakref.WeakSet()
 
@@ -53,7 +54,7 @@ def remaking(model: Any) -> Iterator[None]:
     if is_sharded or _checkpoints_itself(model) or not (found := _find(model)):
         yield
         return
-    outputs = _Outputs()
+    outputs = _Outputs(HeapTrimmer(next(model.parameters()).device))
     with (
         _forwards({module: make_forward(outputs) for module, make_forward in found.items()}),
         torch.autograd.graph.saved_tensors_hooks(outputs.pack, _unpack),
@@ -76,15 +77,24 @@ def _forwards(replaced: Mapping[Module, Callable[..., Any]]) -> Iterator[None]:
 class _Recipe:
     """How an output is made from what is kept."""
 
-    def __init__(self, make: Callable[..., Tensor], inputs: Sequence[Tensor], parameters: Sequence[Tensor]):
+    def __init__(
+        self,
+        make: Callable[..., Tensor],
+        inputs: Sequence[Tensor],
+        parameters: Sequence[Tensor],
+        trimmer: HeapTrimmer,
+    ):
         self._make, self._inputs, self._parameters = make, inputs, parameters
+        self._trimmer = trimmer
         device = inputs[0].device.type
         self._autocast = (device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device))
         self._remade: tuple[Tensor, list[Tensor]] | None = None
 
     def run(self) -> Tensor:
         """The output."""
-        return self._make(*self._inputs)
+        output = self._make(*self._inputs)
+        self._trimmer.count(output.nbytes)
+        return output
 
     def remake(self) -> tuple[Tensor, list[Tensor]]:
         """The output with its graph, and the leaves of that; made once for all who ask."""
@@ -97,7 +107,9 @@ class _Recipe:
 
     def free(self) -> None:
         """Let go of everything: the backward pass is past it."""
+        size = self._remade[0].nbytes if self._remade else 0
         self._make, self._inputs, self._remade = _made_already, (), None
+        self._trimmer.count(size)
 
 
 def _made_already(*_: Tensor) -> Tensor:
@@ -107,7 +119,8 @@ def _made_already(*_: Tensor) -> Tensor:
 class _Outputs:
     """Those of one forward pass that can be made again."""
 
-    def __init__(self) -> None:
+    def __init__(self, trimmer: HeapTrimmer) -> None:
+        self._trimmer = trimmer
         self._known: dict[int, tuple[weakref.ref[Tensor], int, _Recipe]] = {}
 
     def make(self, make: Callable[..., Tensor], inputs: Sequence[Tensor], parameters: Sequence[Tensor] = ()) -> Tensor:
@@ -120,7 +133,7 @@ class _Outputs:
         """
         if not any(tensor.requires_grad for tensor in (*inputs, *parameters)):
             return make(*inputs)
-        recipe = _Recipe(make, inputs, parameters)
+        recipe = _Recipe(make, inputs, parameters, self._trimmer)
         output: Tensor = _Remade.apply(recipe, *inputs, *parameters)  # type: ignore[no-untyped-call]
         self._known[output.untyped_storage().data_ptr()] = (weakref.ref(output), output._version, recipe)
         return output
@@ -161,6 +174,7 @@ class _Remade(torch.autograd.Function):
         output, leaves = ctx.recipe.remake()
         wanted = [leaf for leaf, needed in zip(leaves, ctx.needs_input_grad[1:], strict=True) if needed]
         found = iter(torch.autograd.grad(output, wanted, gradient))
+        del output, leaves, wanted
         ctx.recipe.free()
         return None, *(next(found) if needed else None for needed in ctx.needs_input_grad[1:])
 
@@ -229,7 +243,7 @@ def _is_gated(module: Any) -> bool:
     try:
         hidden = torch.linspace(-1, 1, 3 * module.gate_proj.in_features, device=weight.device, dtype=weight.dtype)
         hidden = hidden.view(1, 3, -1)
-        same = torch.equal(module(hidden), _gated(module)(_Outputs())(hidden))
+        same = torch.equal(module(hidden), _gated(module)(_Outputs(HeapTrimmer(weight.device)))(hidden))
     except (AttributeError, TypeError, RuntimeError, ValueError):
         return False  # whatever a layer of these names may want instead
     finally:
