@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from measure import Clock, Memory, fill_adapters, measure_matmul, read_job, write_result
 
+from tltrain.engine.backbone import backbone
 from tltrain.engine.model import load_model
 from tltrain.engine.parallel import find_processes
 from tltrain.engine.settings import LoraConfig, OptimizerConfig
-from tltrain.engine.tree_attention import backbone, can_run_trees
+from tltrain.engine.tree_attention import can_run_trees
 from tltrain.files import read_json_lines
 from tltrain.render.rendered import RenderedTrajectory, RenderedTurn, TurnKind
 from tltrain.sft.config import SftConfig

@@ -6,10 +6,14 @@ from typing import Any
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    CohereConfig,
+    Gemma2Config,
     Gemma3TextConfig,
+    GraniteConfig,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
+    PhiConfig,
     PreTrainedTokenizerFast,
     Qwen3Config,
 )
@@ -65,6 +69,26 @@ def tiny_relative(kind: str, *, dtype: Any = torch.float32) -> Any:
     }[kind]()
     torch.manual_seed(0)
     return AutoModelForCausalLM.from_config(config).to(dtype).eval()
+
+
+def tiny_head(kind: str) -> Any:
+    """A small random model whose head caps (gemma2), scales (granite, cohere) or shifts (phi) its logits; the latter
+    are large, so that this shows.
+    """
+    sizes = {"vocab_size": 61, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+    sizes |= {"num_attention_heads": 4, "num_key_value_heads": 2, "pad_token_id": 0}
+    config = {
+        "gemma2": lambda: Gemma2Config(**sizes, head_dim=8, final_logit_softcapping=2.0),
+        "granite": lambda: GraniteConfig(**sizes, logits_scaling=0.2),
+        "cohere": lambda: CohereConfig(**sizes, logit_scale=4.0),
+        "phi": lambda: PhiConfig(**sizes),
+    }[kind]()
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    with torch.no_grad():
+        for parameter in model.get_output_embeddings().parameters():
+            parameter.normal_()
+    return model
 
 
 def byte_tokenizer(texts: Iterable[str] = (), *, vocab_size: int = 512) -> Any:

@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from tltrain.engine import divergence
-from tltrain.engine.divergence import compare_distributions
+from tltrain.engine.divergence import Divergence, compare_distributions
+from tltrain.engine.head import Head
+
+
+def compare(first, first_weight, second, second_weight, **options) -> Divergence:
+    return compare_distributions(first, Head(first_weight), second, Head(second_weight), **options)
 
 
 def heads(*, num=37, seed=0, dtype=torch.float64, sizes=((8, 50), (12, 50))):
@@ -28,7 +33,7 @@ def directly(first, first_weight, second, second_weight):
 @pytest.mark.parametrize("chunk_size", [1, 10, 37, 1000])
 def test_both_divergences_are_those_of_the_whole_matrices(chunk_size):
     parts = heads()
-    found, (kl, reverse, agrees) = compare_distributions(*parts, chunk_size=chunk_size), directly(*parts)
+    found, (kl, reverse, agrees) = compare(*parts, chunk_size=chunk_size), directly(*parts)
     torch.testing.assert_close(found.kl, kl, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(found.reverse_kl, reverse, rtol=1e-12, atol=1e-12)
     assert torch.equal(found.agrees, agrees)
@@ -37,7 +42,7 @@ def test_both_divergences_are_those_of_the_whole_matrices(chunk_size):
 
 def test_float32_is_near_the_float64_sums():
     parts = heads(dtype=torch.float32)
-    found, (kl, _, _) = compare_distributions(*parts), directly(*parts)
+    found, (kl, _, _) = compare(*parts), directly(*parts)
     assert found.kl.dtype == torch.float32
     torch.testing.assert_close(found.kl.double(), kl, rtol=1e-5, atol=1e-5)  # float32 has seven digits
 
@@ -45,14 +50,14 @@ def test_float32_is_near_the_float64_sums():
 def test_the_first_is_the_truth():
     # p = (1/2, 1/2) and q = (9/10, 1/10): KL(p || q) = ln(5/3), KL(q || p) = 0.9 ln 1.8 + 0.1 ln 0.2
     p, q = (torch.tensor([shares], dtype=torch.float64).log() for shares in ((0.5, 0.5), (0.9, 0.1)))
-    found = compare_distributions(p, torch.eye(2).double(), q, torch.eye(2).double())
+    found = compare(p, torch.eye(2).double(), q, torch.eye(2).double())
     assert found.kl.item() == pytest.approx(math.log(5 / 3))
     assert found.reverse_kl.item() == pytest.approx(0.9 * math.log(1.8) + 0.1 * math.log(0.2))
 
 
 def test_a_model_is_no_way_from_itself():
     hidden, weight, _, _ = heads(dtype=torch.float32)
-    found = compare_distributions(hidden, weight, hidden, weight)
+    found = compare(hidden, weight, hidden, weight)
     assert found.kl.eq(0).all()
     assert found.reverse_kl.eq(0).all()
     assert found.agrees.all()
@@ -60,7 +65,7 @@ def test_a_model_is_no_way_from_itself():
 
 def test_rows_that_only_one_embedding_has_count_nowhere():
     first, first_weight, second, second_weight = heads(sizes=((8, 50), (12, 64)))
-    found = compare_distributions(first, first_weight, second, second_weight)
+    found = compare(first, first_weight, second, second_weight)
     kl, reverse, _ = directly(first, first_weight, second, second_weight[:50])
     torch.testing.assert_close(found.kl, kl)
     torch.testing.assert_close(found.reverse_kl, reverse)
@@ -72,11 +77,11 @@ def test_logits_exist_for_one_chunk_at_a_time(monkeypatch):
     monkeypatch.setattr(
         divergence.torch, "log_softmax", lambda logits, dim: sizes.append(len(logits)) or softmax(logits, dim)
     )
-    compare_distributions(*heads(), chunk_size=10)
+    compare(*heads(), chunk_size=10)
     assert max(sizes) == 10
 
 
 def test_different_numbers_of_targets_are_refused():
     first, first_weight, second, second_weight = heads()
     with pytest.raises(ValueError, match="as many targets of both; got 37, 36"):
-        compare_distributions(first, first_weight, second[:-1], second_weight)
+        compare(first, first_weight, second[:-1], second_weight)

@@ -7,7 +7,8 @@ import torch
 
 from tiny_models import tiny_llama, tiny_relative
 from tltrain.engine import tree_attention
-from tltrain.engine.tree_attention import backbone, prefill
+from tltrain.engine.backbone import backbone
+from tltrain.engine.tree_attention import prefill
 from tltrain.rollout.kept_prefix import KeptPrefixes
 from tltrain.rollout.sampler import SamplingConfig, sample
 

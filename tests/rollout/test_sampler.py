@@ -8,8 +8,9 @@ from transformers import GenerationConfig
 
 from tiny_models import tiny_llama, tiny_relative
 from tltrain.engine import tree_attention
+from tltrain.engine.backbone import backbone
 from tltrain.engine.logprobs import TargetSequence, target_scores
-from tltrain.engine.tree_attention import backbone, can_run_trees, prefill
+from tltrain.engine.tree_attention import can_run_trees, prefill
 from tltrain.rollout.cache import growing_cache, keep_rows
 from tltrain.rollout.sampler import SamplingConfig, inverse_cdf, restrict, sample
 

@@ -149,22 +149,22 @@ def measure_window(window: Window, model: LoadedModel, base: LoadedModel | None 
     import torch
 
     from tltrain.engine.divergence import compare_distributions
-    from tltrain.engine.head import output_weight, score_targets
+    from tltrain.engine.head import Head, output_head, score_targets
     from tltrain.engine.logprobs import TargetSequence, target_states
 
-    def run(each: LoadedModel) -> tuple[Any, Any, float]:
+    def run(each: LoadedModel) -> tuple[Any, Head, float]:
         hidden = target_states(each.model, [sequence])
-        weight = output_weight(each.model)
+        head = output_head(each.model)
         targets = torch.tensor([window.ids[place] for place in window.positions], device=hidden.device)
-        return hidden, weight, -score_targets(hidden, weight, targets).logprobs.double().sum().item()
+        return hidden, head, -score_targets(hidden, head, targets).logprobs.double().sum().item()
 
     sequence = TargetSequence(window.ids, window.positions)
     fields: dict[str, Any] = {}
     with torch.no_grad():
-        hidden, weight, nll = run(model)
+        hidden, head, nll = run(model)
         if base is not None:
-            base_hidden, base_weight, fields["base_nll"] = run(base)
-            found = compare_distributions(base_hidden, base_weight, hidden, weight)
+            base_hidden, base_head, fields["base_nll"] = run(base)
+            found = compare_distributions(base_hidden, base_head, hidden, head)
             fields["kl"] = found.kl.double().sum().item()
             fields["reverse_kl"] = found.reverse_kl.double().sum().item()
             fields["num_agreeing"] = int(found.agrees.sum())

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tltrain.constrained.config import Constrain
 from tltrain.constrained.replies import check_syntax, reply_grammar
-from tltrain.engine.head import output_weight
+from tltrain.engine.head import output_head
 from tltrain.errors import DataError, TltrainError, UsageError
 from tltrain.render.turns import turn_end_ids
 from tltrain.rollout.sampler import Constraint
@@ -21,7 +21,7 @@ def make_constrainer(constrain: Constrain, model: Any, tokenizer: Any, syntax: C
     """What the setting asks for; None for "off". Raises as `Constrainer`."""
     if constrain == "off":
         return None
-    vocab_size = output_weight(model).shape[0]
+    vocab_size = output_head(model).weight.shape[0]
     return Constrainer(tokenizer, syntax, constrain, vocab_size=vocab_size, end_ids=turn_end_ids(tokenizer))
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from tltrain.engine.head import Head
+
 
 class Divergence(NamedTuple):
     """What sets two distributions apart, target by target."""
@@ -22,9 +24,9 @@ class Divergence(NamedTuple):
 
 @torch.no_grad()
 def compare_distributions(
-    first_NH: Tensor, first_weight_VH: Tensor, second_NH: Tensor, second_weight_VH: Tensor, *, chunk_size: int = 64
+    first_NH: Tensor, first_head: Head, second_NH: Tensor, second_head: Head, *, chunk_size: int = 64
 ) -> Divergence:
-    """Compare softmax(hidden @ weight.T) of two models at the same targets.
+    """Compare softmax(logits) of two models at the same targets.
 
     The sums run over the whole vocabulary; nothing is sampled. Where one output embedding has more rows than the other,
     as with rows that only fill it up, both distributions are those over the rows that they have in common. Logits of
@@ -32,9 +34,9 @@ def compare_distributions(
 
     Args:
         first_NH: last hidden states of the first model at the positions that predict the targets.
-        first_weight_VH: its output embedding.
+        first_head: makes logits of them.
         second_NH: as the first; the models may differ in H.
-        second_weight_VH: as the first.
+        second_head: as the first.
         chunk_size: how many rows of logits exist at once.
 
     Returns:
@@ -46,17 +48,18 @@ def compare_distributions(
     if len(first_NH) != len(second_NH):
         raise ValueError(f"compare_distributions wants as many targets of both; got {len(first_NH)}, {len(second_NH)}")
     exact = torch.promote_types(torch.promote_types(first_NH.dtype, second_NH.dtype), torch.float32)
-    num_entries = min(len(first_weight_VH), len(second_weight_VH))
+    num_entries = min(len(first_head.weight), len(second_head.weight))
     found = Divergence(
         first_NH.new_empty(len(first_NH), dtype=exact),
         first_NH.new_empty(len(first_NH), dtype=exact),
         first_NH.new_empty(len(first_NH), dtype=torch.bool),
     )
+    pairs = ((first_NH, first_head), (second_NH, second_head))
+    heads = [(hidden, head.to(hidden.dtype)) for hidden, head in pairs]
     for start in range(0, len(first_NH), chunk_size):
         rows = slice(start, start + chunk_size)
         first, second = (
-            torch.log_softmax((hidden[rows] @ weight[:num_entries].to(hidden.dtype).T).to(exact), dim=-1)
-            for hidden, weight in ((first_NH, first_weight_VH), (second_NH, second_weight_VH))
+            torch.log_softmax(head.logits(hidden[rows])[:, :num_entries].to(exact), dim=-1) for hidden, head in heads
         )
         found.kl[rows] = _kl(first, second)
         found.reverse_kl[rows] = _kl(second, first)

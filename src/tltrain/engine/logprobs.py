@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tltrain.engine.head import TokenScores, output_weight, score_targets
+from tltrain.engine.head import TokenScores, output_head, score_targets
 from tltrain.engine.sharding import run_whole
 from tltrain.engine.tree_attention import Trunk, hidden_states
 
@@ -70,11 +70,9 @@ def target_scores(
     def run() -> tuple[TokenScores, Tensor]:
         hidden = _states(model, sequences, share_prefix, trunk)
         wanted = torch.tensor(targets, dtype=torch.long, device=hidden.device)
-        weight = output_weight(model)
-        allowed = _allowed(sequences, weight.shape[0], hidden.device)
-        scored = score_targets(
-            hidden, weight, wanted, temperature=temperature, chunk_size=chunk_size, allowed_NW=allowed
-        )
+        head = output_head(model)
+        allowed = _allowed(sequences, head.weight.shape[0], hidden.device)
+        scored = score_targets(hidden, head, wanted, temperature=temperature, chunk_size=chunk_size, allowed_NW=allowed)
         return scored, hidden
 
     scores, hidden = run_whole(model, run)

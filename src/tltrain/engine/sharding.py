@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tltrain.engine.device import pick_device
+from tltrain.engine.head import output_head
 from tltrain.engine.model import find_blocks
 from tltrain.engine.parallel import Processes
 from tltrain.engine.settings import HeldAs, Sharding
@@ -108,6 +109,7 @@ def shard(model: Any, processes: Processes) -> Any:
     if not hasattr(FSDPModule, "set_force_sum_reduction_for_comms"):
         raise ModelError(f"sharding=fsdp needs torch 2.9 or newer, and this is {torch.__version__}; upgrade it")
     can_run_trees(model)  # tries it, which is no work in common
+    output_head(model)
     mesh = init_device_mesh(pick_device().type, (processes.size,))
     reshard = _flag("FSDP_RESHARD_AFTER_FORWARD", default=True)
     for block in found[1]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import Module
 from transformers.cache_utils import DynamicCache
 
+from tltrain.engine.backbone import backbone
 from tltrain.engine.given_rows import KeptRows, PartedTree, part_tree
 from tltrain.engine.prefix_tree import PrefixTree, build_tree, plan_micro_batches
 from tltrain.engine.remade import remaking
@@ -183,12 +184,6 @@ class PackedStates:
         """The states at some places of each sequence, sequence after sequence, [N, H]."""
         wanted = [rows[place] for rows, own in zip(self.rows, places, strict=True) for place in own]
         return self.hidden[torch.tensor(wanted, dtype=torch.long, device=self.hidden.device)]
-
-
-def backbone(model: Any) -> Any:
-    """The part of a causal language model below its output head, adapters included."""
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return inner.base_model
 
 
 _CAN_RUN_TREES: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()

@@ -14,8 +14,9 @@ from weakref import ref
 
 import torch
 
+from tltrain.engine.backbone import backbone
 from tltrain.engine.prefix_tree import common_length
-from tltrain.engine.tree_attention import backbone, can_run_trees, join_rows, prefill
+from tltrain.engine.tree_attention import can_run_trees, join_rows, prefill
 from tltrain.engine.tree_blocks import KeysValues
 
 _NUM_TRIED = 24

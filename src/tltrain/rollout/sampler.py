@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from tltrain.engine.head import output_weight, unpack_bits
-from tltrain.engine.tree_attention import backbone, prefill
+from tltrain.engine.backbone import backbone
+from tltrain.engine.head import output_head, unpack_bits
+from tltrain.engine.tree_attention import prefill
 from tltrain.rollout.cache import cached_row, growing_cache, keep_rows
 from tltrain.rollout.kept_prefix import KeptPrefixes
 from tltrain.rollout.plan import plan_batches
@@ -139,8 +140,8 @@ class _Batch:
         masks: Sequence[TokenMask] | None,
         kept: KeptPrefixes | None,
     ):
-        self._model, self._backbone, self._weight = model, backbone(model), output_weight(model)
-        self._device = self._weight.device
+        self._model, self._backbone, self._head = model, backbone(model), output_head(model)
+        self._device = self._head.weight.device
         self._tokenizer, self._prompts, self._config = tokenizer, prompts, config
         self._end_ids, self._is_complete, self._masks = end_ids, is_complete, masks
         self._kept_prefixes = kept
@@ -190,7 +191,7 @@ class _Batch:
     def _draw(self, hidden: Tensor) -> Tensor:
         """Draw the next token of each row and write it down; returns [B]."""
         config = self._config
-        logits = (hidden @ self._weight.to(hidden.dtype).T).float()
+        logits = self._head.logits(hidden)
         if self._masks:
             allowed = [self._masks[row].allowed() for row in self._rows]
             bits = torch.from_numpy(np.stack(allowed)).to(self._device)
