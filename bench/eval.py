@@ -38,10 +38,13 @@ def main() -> None:
     parser.add_argument("--max-cases", type=int, default=48, help="neighbours in the file, as an evaluation has them")
     parser.add_argument("--max-new-tokens", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
     options = parser.parse_args()
 
-    loaded = load_model(options.model)
+    loaded = load_model(options.model, dtype=options.precision)
     model, tokenizer = loaded.model.to(pick_device()).eval(), loaded.tokenizer
+    # a model of its own: tltrain sets the other's attention
+    untouched = load_model(options.model, dtype=options.precision).model.to(pick_device()).eval()
     syntax = get_syntax(ensure_tool_template(tokenizer))
     room = model.config.max_position_embeddings - options.max_new_tokens
     cases = _bench(options.bench, DataFolder(options.data_dir)).load()
@@ -57,7 +60,7 @@ def main() -> None:
     print(f"{len(prompts)} cases of {options.bench}, {sum(map(len, prompts)) / len(prompts):.0f} tokens a prompt")
 
     config = SamplingConfig(max_new_tokens=options.max_new_tokens, temperature=0, batch_size=options.batch_size)
-    plain = _Plain(model, tokenizer, is_complete, options.max_new_tokens)
+    plain = _Plain(untouched, tokenizer, is_complete, options.max_new_tokens)
     ways: dict[str, Callable[[], list[str]]] = {
         "tltrain": lambda: [
             _text(tokenizer, completion.ids)

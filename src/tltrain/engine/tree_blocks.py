@@ -238,7 +238,7 @@ def _attend_one_token(
     As products of a key-value head's keys with all its heads' queries, which copy no keys and values; torch's kernel
     and what transformers does before it take five to ten times as long on a processor.
     """
-    batch_size, num_heads, _, size = query_BA1D.shape
+    batch_size, num_heads, size = query_BA1D.shape[0], query_BA1D.shape[1], query_BA1D.shape[3]
     num_groups = batch_size * key_BKTD.shape[1]
     keys, values = (states.reshape(num_groups, -1, size) for states in (key_BKTD, value_BKTD))
     query = query_BA1D.reshape(num_groups, -1, size)
