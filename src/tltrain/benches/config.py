@@ -25,7 +25,7 @@ class EvalConfig(BaseModel):
     """Replies of the model in one episode, the answer included; the sandbox's tasks need at most 5."""
     max_new_tokens: int = Field(default=96, ge=1)
     """Tokens of one reply."""
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=32, ge=1)
     """Prompts that run together; so many conversations are under way at the same time."""
     keep_mib: int = Field(default=1024, ge=0)
     """Mebibytes of keys and values kept of conversations from one turn to the next, those of longest ago

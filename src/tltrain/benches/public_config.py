@@ -46,7 +46,7 @@ class PublicEvalConfig(BaseModel):
     """ToolEyes: what a call gets that is not in the recording: a simulated answer, or none (an error)."""
     max_new_tokens: int = Field(default=192, ge=1)
     """Tokens of one reply."""
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=32, ge=1)
     """Prompts that run together; so many conversations are under way at the same time."""
     keep_mib: int = Field(default=1024, ge=0)
     """Mebibytes of keys and values kept of conversations from one turn to the next, those of longest ago

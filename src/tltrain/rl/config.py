@@ -97,7 +97,7 @@ class PpoConfig(BaseModel):
     constrain: Constrain = "off"
     """What may be written, see `Constrain`, in training and in answers to held-out prompts. Policy and reference are
     then those over the allowed tokens: probabilities, their ratio, divergence and entropy. Default: the paper."""
-    rollout_batch_size: int = Field(default=16, ge=1)
+    rollout_batch_size: int = Field(default=32, ge=1)
     """Most prompts that are sampled together; memory grows with it, results do not change."""
     vllm: VllmConfig | None = None
     """Sample with vLLM, also the answers to held-out prompts. None: with the model in this process."""
