@@ -51,8 +51,8 @@ class VllmConfig(BaseModel):
         if self.mode == "colocated" and self.url is not None:
             raise ValueError(f"url={self.url} is for mode='server'; set that, or leave url out")
         if self.mode == "server":
-            defaults = type(self)(url=self.url, mode="server") if self.model_fields_set - _OF_SERVERS else self
-            odd = sorted(name for name in _OF_WORKERS if getattr(self, name) != getattr(defaults, name))
+            fields = type(self).model_fields
+            odd = sorted(name for name in _OF_WORKERS if getattr(self, name) != fields[name].default)
             if odd:
                 raise ValueError(f"{odd[0]} is for mode='colocated'; a server was started with settings of its own")
         if self.url is not None and self.weights_dir is None and urlsplit(self.url).hostname not in _THIS_MACHINE:
