@@ -15,7 +15,7 @@ from processes import kill_with_children
 
 PYTHON = os.environ.get("TLTRAIN_VLLM_PYTHON")
 needs_vllm = pytest.mark.skipif(PYTHON is None, reason="TLTRAIN_VLLM_PYTHON names no Python with vllm")
-_START_S = 300
+_START_S = 900
 
 
 class RealServer:

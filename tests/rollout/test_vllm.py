@@ -1,7 +1,6 @@
 """The vLLM engine against a small worker that speaks its protocol, and against vLLM itself (TLTRAIN_VLLM_PYTHON)."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -18,10 +17,10 @@ from tltrain.rollout.handed_weights import HandedWeights
 from tltrain.rollout.sampler import SamplingConfig, sample
 from tltrain.rollout.vllm_colocated import VllmWorker
 from tltrain.rollout.vllm_config import VllmConfig
+from vllm_real import PYTHON, needs_vllm
 
 FAKE = Path(__file__).with_name("vllm_fake_worker.py")
 END = 1
-REAL = os.environ.get("TLTRAIN_VLLM_PYTHON")
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +129,7 @@ def test_settings_that_do_not_go_together_are_refused(fields, message):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(REAL is None, reason="TLTRAIN_VLLM_PYTHON names no Python with vllm")
+@needs_vllm
 @pytest.mark.parametrize(("dtype", "most"), [("float32", 1e-3), ("bfloat16", 0.1)])
 def test_real_vllm_samples_from_the_weights_it_was_last_given(dtype, most):
     import time
@@ -139,7 +138,7 @@ def test_real_vllm_samples_from_the_weights_it_was_last_given(dtype, most):
     model, tokenizer = loaded.model, loaded.tokenizer
     texts = ["The capital of France is", "Once upon a time", "def add(a, b):", "Water boils at"]
     prompts = [tokenizer(text).input_ids for text in texts] * 2
-    settings = VllmConfig(python=Path(REAL), dtype=dtype, enforce_eager=True, kv_cache_gib=0.5)
+    settings = VllmConfig(python=Path(PYTHON), dtype=dtype, enforce_eager=True, kv_cache_gib=0.5)
     greedy, drawn = SamplingConfig(max_new_tokens=16, temperature=0), SamplingConfig(max_new_tokens=16, temperature=0.7)
     ends = [tokenizer.eos_token_id]
     with VllmWorker(settings, tokenizer, dtype=torch.float32, max_model_len=256) as made:
