@@ -1,6 +1,8 @@
 """The vLLM engine against a small worker that speaks its protocol, and against vLLM itself (TLTRAIN_VLLM_PYTHON)."""
 
 import json
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from tltrain.errors import ModelError, TltrainError, UsageError
 from tltrain.rl.config import PpoConfig
 from tltrain.rollout.handed_weights import HandedWeights
 from tltrain.rollout.sampler import SamplingConfig, sample
-from tltrain.rollout.vllm_colocated import VllmWorker
+from tltrain.rollout.vllm_colocated import WORKER, VllmWorker
 from tltrain.rollout.vllm_config import VllmConfig
 from vllm_real import PYTHON, needs_vllm
 
@@ -106,6 +108,15 @@ def test_failures_say_what_happened_and_leave_no_process(tmp_path, monkeypatch, 
     with pytest.raises(kind, match=message):
         made.sample(tiny_llama(), [[5]], SamplingConfig(max_new_tokens=2), end_ids=[END])
     assert made.pid is None
+
+
+def test_the_process_ends_with_all_that_it_started_when_nobody_asks_any_more(tmp_path):
+    # as where the trainer is killed: the system closes its end of the pipe; what the worker started has its group
+    process = subprocess.Popen([sys.executable, WORKER], stdin=subprocess.PIPE, cwd=tmp_path, process_group=0)
+    child = subprocess.Popen(["sleep", "60"], process_group=process.pid)
+    process.stdin.close()
+    assert process.wait(timeout=30) == -signal.SIGKILL
+    assert child.wait(timeout=30) == -signal.SIGKILL
 
 
 def test_a_python_that_is_not_there_is_named(tmp_path):

@@ -33,7 +33,7 @@ def folder(loaded, tmp_path_factory):
 
 
 def engine(url, loaded, tmp_path, max_model_len=256, dtype=torch.float32):
-    config = VllmConfig(mode="server", url=url, weights_dir=tmp_path / "weights", timeout_s=120)
+    config = VllmConfig(mode="server", url=url, weights_dir=tmp_path / "weights", timeout_s=600)
     return VllmServer(config, loaded.tokenizer, dtype=dtype, max_model_len=max_model_len)
 
 
