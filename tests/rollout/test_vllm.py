@@ -1,7 +1,8 @@
 """The vLLM engine against a small worker that speaks its protocol, and against vLLM itself (TLTRAIN_VLLM_PYTHON)."""
 
 import json
-import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,12 +17,12 @@ from tltrain.errors import ModelError, TltrainError, UsageError
 from tltrain.rl.config import PpoConfig
 from tltrain.rollout.handed_weights import HandedWeights
 from tltrain.rollout.sampler import SamplingConfig, sample
-from tltrain.rollout.vllm_colocated import VllmWorker
+from tltrain.rollout.vllm_colocated import WORKER, VllmWorker
 from tltrain.rollout.vllm_config import VllmConfig
+from vllm_real import PYTHON, needs_vllm
 
 FAKE = Path(__file__).with_name("vllm_fake_worker.py")
 END = 1
-REAL = os.environ.get("TLTRAIN_VLLM_PYTHON")
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +110,15 @@ def test_failures_say_what_happened_and_leave_no_process(tmp_path, monkeypatch, 
     assert made.pid is None
 
 
+def test_the_process_ends_with_all_that_it_started_when_nobody_asks_any_more(tmp_path):
+    # as where the trainer is killed: the system closes its end of the pipe; what the worker started has its group
+    process = subprocess.Popen([sys.executable, WORKER], stdin=subprocess.PIPE, cwd=tmp_path, process_group=0)
+    child = subprocess.Popen(["sleep", "60"], process_group=process.pid)
+    process.stdin.close()
+    assert process.wait(timeout=30) == -signal.SIGKILL
+    assert child.wait(timeout=30) == -signal.SIGKILL
+
+
 def test_a_python_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"vllm.python=.*nothing is no file"):
         engine(tmp_path, python=tmp_path / "nothing")
@@ -130,7 +140,7 @@ def test_settings_that_do_not_go_together_are_refused(fields, message):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(REAL is None, reason="TLTRAIN_VLLM_PYTHON names no Python with vllm")
+@needs_vllm
 @pytest.mark.parametrize(("dtype", "most"), [("float32", 1e-3), ("bfloat16", 0.1)])
 def test_real_vllm_samples_from_the_weights_it_was_last_given(dtype, most):
     import time
@@ -139,7 +149,7 @@ def test_real_vllm_samples_from_the_weights_it_was_last_given(dtype, most):
     model, tokenizer = loaded.model, loaded.tokenizer
     texts = ["The capital of France is", "Once upon a time", "def add(a, b):", "Water boils at"]
     prompts = [tokenizer(text).input_ids for text in texts] * 2
-    settings = VllmConfig(python=Path(REAL), dtype=dtype, enforce_eager=True, kv_cache_gib=0.5)
+    settings = VllmConfig(python=Path(PYTHON), dtype=dtype, enforce_eager=True, kv_cache_gib=0.5)
     greedy, drawn = SamplingConfig(max_new_tokens=16, temperature=0), SamplingConfig(max_new_tokens=16, temperature=0.7)
     ends = [tokenizer.eos_token_id]
     with VllmWorker(settings, tokenizer, dtype=torch.float32, max_model_len=256) as made:

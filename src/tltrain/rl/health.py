@@ -114,7 +114,7 @@ def _drift(rows: Rows) -> str:
     return (
         f"vLLM's log-probs are {drift[0]:.2f} nats a token away from the trainer's, so that it samples from another "
         "policy: it has other weights, another number format, or runs the model otherwise; set "
-        "vllm.dtype: float32 to find out, or leave vllm out"
+        "vllm.dtype: float32 (of a server, --dtype float32) to find out, or leave vllm out"
     )
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -20,11 +21,12 @@ class VllmConfig(BaseModel):
     started, with weights read from `weights_dir`."""
     python: Path | None = None
     """colocated: an interpreter that has vllm, for its pins clash with those of others. None: this one."""
-    url: str | None = None
+    url: str | None = Field(default=None, pattern=r"^https?://[^/]")
     """server: where its API begins, such as http://localhost:8000/v1."""
     weights_dir: Path | None = None
     """Folder for the weights that are handed over, about the size of the model each time; a server must see it under
-    the same path. None: /dev/shm where there is room, else the folder of temporary files."""
+    the same path. None: /dev/shm where there is room, else the folder of temporary files; not for a server on another
+    machine."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """colocated: of weights and computing; auto: as the trainer computes, so that log-probs differ least."""
     gpu_memory_utilization: float = Field(default=0.3, gt=0, lt=1)
@@ -49,12 +51,18 @@ class VllmConfig(BaseModel):
         if self.mode == "colocated" and self.url is not None:
             raise ValueError(f"url={self.url} is for mode='server'; set that, or leave url out")
         if self.mode == "server":
-            defaults = type(self)(url=self.url, mode="server") if self.model_fields_set - _OF_SERVERS else self
-            odd = sorted(name for name in _OF_WORKERS if getattr(self, name) != getattr(defaults, name))
+            fields = type(self).model_fields
+            odd = sorted(name for name in _OF_WORKERS if getattr(self, name) != fields[name].default)
             if odd:
                 raise ValueError(f"{odd[0]} is for mode='colocated'; a server was started with settings of its own")
+        if self.url is not None and self.weights_dir is None and urlsplit(self.url).hostname not in _THIS_MACHINE:
+            raise ValueError(
+                f"url={self.url} is another machine, and the server reads weights from files; set weights_dir to a "
+                "folder that both see under the same path"
+            )
         return self
 
 
+_THIS_MACHINE = {"localhost", "127.0.0.1", "::1"}
 _OF_SERVERS = {"mode", "url", "weights_dir", "timeout_s", "importance_cap"}
 _OF_WORKERS = VllmConfig.model_fields.keys() - _OF_SERVERS

@@ -100,8 +100,14 @@ class VllmEngine(ABC):
         if not self._is_outdated:
             return
         if self._weights is None:
+            self._check()
             size = sum(parameter.numel() for parameter in model.parameters()) * self._dtype.itemsize
-            self._weights = HandedWeights(self.config.weights_dir, dtype=self._dtype, num_bytes=size)
+            self._weights = HandedWeights(
+                self.config.weights_dir,
+                dtype=self._dtype,
+                num_bytes=size,
+                for_server=self.config.mode == "server",
+            )
         self._load(self._weights.write(model, self._tokenizer))
         self._is_outdated = False
 
@@ -117,6 +123,9 @@ class VllmEngine(ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _check(self) -> None:  # noqa: B027 - there may be nothing to look at
+        """Look at what is there, before the first weights are written."""
 
     @abstractmethod
     def _load(self, folder: Path) -> None:

@@ -7,12 +7,14 @@ endpoints for weights only then:
 """
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
-from urllib.error import HTTPError
+from threading import Event
+from typing import Any, NoReturn
+from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 import torch
@@ -26,6 +28,8 @@ START = "VLLM_SERVER_DEV_MODE=1 vllm serve MODEL --logprobs-mode processed_logpr
 """Starts a server as it must be."""
 _NUM_REQUESTS = 64
 """Completions that are asked for at once."""
+_RESET_TRIES = 20
+"""That the prefix cache may take to be free, half a second apart: what was broken off ends a moment later."""
 
 
 class VllmServer(VllmEngine):
@@ -44,47 +48,61 @@ class VllmServer(VllmEngine):
         self._url = config.url.rstrip("/")
         self._root = self._url.removesuffix("/v1")
         self._model = ""
+        self._is_empty = False
+        """Whether the server was started without weights."""
+        self._named = f"vllm.url={config.url}"
 
-    def _load(self, folder: Path) -> None:
-        if not self._model:
-            self._model = self._check(json.loads((folder / "config.json").read_text()))
-        arguments = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
-        self._ask(f"{self._root}/collective_rpc", arguments)
-        # what is cached was computed with the weights of before
-        if not (self._ask(f"{self._root}/reset_prefix_cache", {}) or {}).get("success"):
-            raise TltrainError(
-                f"vllm.url={self._url}: the server does not empty its prefix cache; is somebody else using it? Resume "
-                "when nobody does"
-            )
-
-    def _check(self, config: dict[str, Any]) -> str:
-        """The name of the model with this config, if the server is set up as it must be."""
-        told = self._ask(f"{self._url}/models", None)["data"][0]
+    def _check(self) -> None:
+        try:
+            told = _at(self._ask(f"{self._url}/models"), "data", 0)
+        except _RefusedError as error:
+            raise UsageError(
+                f"{error}; the url is where the API begins, such as http://localhost:8000/v1, and the server must ask "
+                "for no key"
+            ) from None
+        if not isinstance(told, dict) or "id" not in told:
+            raise UsageError(f"{self._named}: {self._url}/models names no model; is it vLLM's? Start it by `{START}`")
         longest = told.get("max_model_len") or self.max_model_len
         if longest < self.max_model_len:
             raise UsageError(
-                f"vllm.url={self._url}: the server takes {longest} tokens, and prompts with their completions have up "
+                f"{self._named}: the server takes {longest} tokens, and prompts with their completions have up "
                 f"to {self.max_model_len}; start it with --max-model-len {self.max_model_len}"
             )
         try:
-            settings = self._ask(f"{self._root}/server_info?config_format=json", None)["vllm_config"]
-        except UsageError as error:
-            raise UsageError(f"{error}; start the server by `{START}`") from None
-        model, device = settings["model_config"], settings.get("device_config") or {}
-        mode = model["logprobs_mode"]
+            settings = _at(self._ask(f"{self._root}/server_info?config_format=json"), "vllm_config")
+        except _RefusedError as error:
+            raise UsageError(
+                f"{error}: the server was not started for development, and takes no weights; start it by `{START}`"
+            ) from None
+        mode = _at(settings, "model_config", "logprobs_mode")
         if mode != "processed_logprobs":
             raise UsageError(
-                f"vllm.url={self._url}: the server has logprobs_mode={mode}, and its log-probs are not those of the "
+                f"{self._named}: the server has logprobs_mode={mode}, and its log-probs are not those of the "
                 f"temperature that it samples at; start it by `{START}`"
             )
-        is_tied = config.get("tie_word_embeddings", config.get("text_config", {}).get("tie_word_embeddings", False))
-        if is_tied and "cpu" in (device.get("device_type"), device.get("device")):
+        self._is_empty = _at(settings, "load_config", "load_format") == "dummy"
+        self._model = told["id"]
+
+    def _load(self, folder: Path) -> None:
+        try:
+            if self._is_empty:  # else it would make up weights again
+                self._call("update_config", args=[{"load_config": {"load_format": "auto"}}])
+            self._call("reload_weights", kwargs={"weights_path": str(folder)})
+        except _RefusedError as error:
             raise UsageError(
-                f"vllm.url={self._url}: a vLLM server on a CPU keeps the output layer of before where it is tied to "
-                "the embedding, and cannot be told to take the new one; use vllm.mode=colocated, or a GPU"
-            )
-        name: str = told["id"]
-        return name
+                f"{error}: the server cannot take the weights in {folder}, and may have lost its own; have it see "
+                f"vllm.weights_dir under the same path, start it anew with the model that is trained, by `{START}`, "
+                "and resume"
+            ) from None
+        # what is cached was computed with the weights of before
+        for _ in range(_RESET_TRIES):
+            if _at(self._ask(f"{self._root}/reset_prefix_cache", {}), "success"):
+                return
+            time.sleep(0.5)
+        raise TltrainError(
+            f"{self._named}: the server does not empty its prefix cache; is somebody else using it? Resume when nobody "
+            "does"
+        )
 
     def _complete(
         self,
@@ -111,51 +129,80 @@ class VllmServer(VllmEngine):
             "return_token_ids": True,
             "stream": True,
         }
+        is_off = Event()
         with ThreadPoolExecutor(_NUM_REQUESTS) as pool:
             tasks = [
-                pool.submit(self._stream, {**params, "prompt": ids, "seed": seed}, one)
+                pool.submit(self._stream, {**params, "prompt": ids, "seed": seed}, one, is_off)
                 for ids, seed, one in zip(prompts, seeds, growing, strict=True)
             ]
             try:
                 for task in tasks:
                     task.result()
             finally:
+                is_off.set()
                 for task in tasks:
                     task.cancel()
 
-    def _stream(self, request: dict[str, Any], growing: Growing) -> None:
+    def _stream(self, request: dict[str, Any], growing: Growing, is_off: Event) -> None:
         """One completion; the connection is closed when it is over, at which the server stops sampling."""
-        with self._open(f"{self._url}/completions", request) as lines:
-            for line in self._lines(lines):
-                text = line.decode().strip().removeprefix("data: ")
-                if not text or text == "[DONE]":
-                    continue
-                told = json.loads(text)
-                if "error" in told:
-                    raise TltrainError(f"vllm.url={self._url}: the server fails at a completion: {told['error']}")
-                choice = told["choices"][0] if told.get("choices") else {}
+        reason = None
+        try:
+            opened = self._open(f"{self._url}/completions", request)
+        except _RefusedError as error:
+            raise TltrainError(f"{error}; see its log, start it anew and resume") from None
+        with opened as lines:
+            for told in self._events(lines):
+                if is_off.is_set():
+                    return
+                choice = _at(told, "choices", 0) or {}
+                if choice.get("text") and choice.get("token_ids") is None:
+                    raise UsageError(f"{self._named}: the server sends no token ids; use a newer vLLM")
                 ids = choice.get("token_ids") or []
                 if ids and growing.add(ids, choice["logprobs"]["token_logprobs"]):
                     return
+                reason = choice.get("finish_reason") or reason
+        if len(growing.completion.ids) < request["max_tokens"]:
+            self._fail(f"the server ended a completion before it was complete ({reason or 'it broke off'})")
 
-    def _lines(self, answer: Any) -> Iterator[bytes]:
+    def _events(self, answer: Any) -> Iterator[Any]:
+        """What a stream tells, one JSON value after the other."""
         try:
-            yield from answer
-        except (OSError, HTTPException) as error:
-            raise TltrainError(
-                f"vllm.url={self._url}: the server broke off ({error}); see its log, and resume when it is back"
-            ) from None
+            for line in answer:
+                text = line.decode().strip().removeprefix("data: ")
+                if text and text != "[DONE]":
+                    told = json.loads(text)
+                    if "error" in told:
+                        self._fail(
+                            f"the server fails at a completion ({_at(told, 'error', 'message') or told['error']})"
+                        )
+                    yield told
+        except (OSError, HTTPException, ValueError) as error:
+            self._fail(f"the server broke off ({_reason(error)})")
 
-    def _ask(self, url: str, body: dict[str, Any] | None) -> Any:
+    def _call(self, method: str, **arguments: Any) -> None:
+        self._ask(f"{self._root}/collective_rpc", {"method": method, **arguments})
+
+    def _ask(self, url: str, body: dict[str, Any] | None = None) -> Any:
         with self._open(url, body) as answer:
-            text = answer.read()
-        return json.loads(text) if text else None
+            try:
+                text = answer.read()
+            except (OSError, HTTPException) as error:
+                self._fail(f"the server broke off at {url} ({_reason(error)})")
+        try:
+            return json.loads(text) if text else None
+        except ValueError:
+            raise UsageError(
+                f"{self._named}: {url} answers {text[:100].decode(errors='replace')!r}; is it vLLM's? Start it by "
+                f"`{START}`"
+            ) from None
 
     def _open(self, url: str, body: dict[str, Any] | None) -> Any:
         """The answer to a request, by POST where it has a body.
 
         Raises:
-            UsageError: there is no such server, or it refuses.
+            UsageError: there is no such server.
+            _RefusedError: it answers with an error.
+            TltrainError: it takes too long.
         """
         data = None if body is None else json.dumps(body).encode()
         request = Request(url, data=data, headers={"Content-Type": "application/json"})
@@ -163,8 +210,35 @@ class VllmServer(VllmEngine):
             return urlopen(request, timeout=self.config.timeout_s)
         except HTTPError as error:
             said = error.read().decode(errors="replace")[:300]
-            raise UsageError(f"vllm.url={self._url}: {url} answers {error.code} ({said})") from None
+            raise _RefusedError(f"{self._named}: {url} answers {error.code} ({said})") from None
         except (OSError, HTTPException, ValueError) as error:
+            reason = _reason(error)
+            if isinstance(reason, TimeoutError):
+                raise TltrainError(
+                    f"{self._named}: {url} gives no answer in vllm.timeout_s={self.config.timeout_s:g} seconds; "
+                    "raise it"
+                ) from None
             raise UsageError(
-                f"vllm.url={self._url}: no server answers at {url} ({error}); start it by `{START}`"
+                f"{self._named}: no server answers at {url} ({reason}); start it by `{START}`, and resume"
             ) from None
+
+    def _fail(self, message: str) -> NoReturn:
+        raise TltrainError(f"{self._named}: {message}; see its log, and resume when it is back")
+
+
+class _RefusedError(TltrainError):
+    """The server answers a request with an error."""
+
+
+def _at(value: Any, *path: str | int) -> Any:
+    """What lies there in a JSON value that another program wrote; None if nothing does."""
+    for step in path:
+        try:
+            value = value[step]
+        except (LookupError, TypeError):
+            return None
+    return value
+
+
+def _reason(error: Exception) -> object:
+    return error.reason if isinstance(error, URLError) else error
