@@ -35,7 +35,7 @@ _ORDERED: tuple[Format, ...] = (
 FORMATS: dict[str, Format] = {each.name: each for each in _ORDERED}
 """Every format by its name; of two that fit a file equally, the earlier one is taken, so special ones come first."""
 EXTENDS = dict.fromkeys(
-    ("tltrain", "anthropic", "llama_factory_v1", "ms_swift", "axolotl", "verl", "trl"), "openai"
+    ("tltrain", "hermes", "anthropic", "llama_factory_v1", "ms_swift", "axolotl", "verl", "trl"), "openai"
 ) | {"llama_factory": "hermes"}
 """Formats whose files also hold rows that look like those of a more general one, and read them as it does."""
 SAMPLE = 20
