@@ -62,7 +62,7 @@ def evaluate(
 
     Args:
         config: settings.
-        data: trajectories, JSON Lines of OpenAI chat messages with tools.
+        data: trajectories, in any known format.
         model: see `load_model`.
         out: folder of the stage.
         verdicts: verdicts.jsonl of `audit` on the data; calls that it blocks are no cases. None: see `wrong_calls`.

@@ -88,7 +88,7 @@ def _join_calls(values: list[Any], where: str) -> list[tuple[Any, int]]:
             continue
         numbered = list(group)
         weight = read_weight(numbered[0][1], where, f"messages[{numbered[0][0]}]")
-        last = messages[-1][0] if messages else None
+        last: Any = messages[-1][0] if messages else None
         if _role(last) != Role.ASSISTANT or last.get("tool_calls"):
             messages.append((read_turn("") | {"weight": weight}, numbered[0][0]))
         calls = [call for index, value in numbered for call in _read_calls(value, where, f"messages[{index}]")]
