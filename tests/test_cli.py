@@ -321,6 +321,8 @@ def test_scores_of_calls_and_rows_that_cannot_be_scored(tmp_path, capsys):
     }
     assert [row["id"] for row in rows] == ["r1", 2, "r3", "r4"]
     assert [row["line"] for row in rows if "error" in row] == [2, 3]
+    assert shown.err.splitlines()[0].startswith(f"{file}:2: not JSON")
+    assert shown.err.splitlines()[1].startswith("line 3: gold: not one python call")
     assert "2 of 4 rows could not be used" in shown.err
 
 

@@ -47,6 +47,18 @@ def test_verdicts_mask_calls(capsys, data, tmp_path):
     assert "mask_reason" not in json.loads(out.read_text())["messages"][1]
 
 
+def test_verdicts_on_other_rows_are_refused_and_nothing_is_left(capsys, data, tmp_path):
+    verdicts = tmp_path / "verdicts.jsonl"
+    row = {"id": "other:1", "call": 0, "tool": "forecast", "source": "x", "label": "ok", "kind": None}
+    row |= {"blame": "unknown", "evidence": "", "start": 0, "end": 0, "rule": "r", "truth": None}
+    verdicts.write_text(json.dumps(row) + "\n")
+    out = tmp_path / "rows.jsonl"
+    code, _, said = run(capsys, data, "--to", "tltrain", "--out", out, "--verdicts", verdicts)
+    assert code == 1
+    assert "its verdicts are on other rows" in said
+    assert not out.exists()
+
+
 @pytest.mark.parametrize(
     ("extra", "code", "message"),
     [

@@ -12,6 +12,7 @@ from tltrain.audit.run import (
     audit_trajectories,
     blocked_calls,
     read_verdicts,
+    verdicts_on,
     write_verdicts,
 )
 from tltrain.audit.truth import compare_with_truth
@@ -269,6 +270,23 @@ def test_damaged_verdicts_are_refused(tmp_path, change, message):
     path.write_text(json.dumps(json.loads(path.read_text()) | change) + "\n")
     with pytest.raises(DataError, match=message):
         read_verdicts(path)
+
+
+def test_verdicts_on_other_rows_are_refused(tmp_path):
+    path, data = tmp_path / "verdicts.jsonl", tmp_path / "data.jsonl"
+    write_verdicts(path, audit_trajectories([MIXED]))
+    assert len(verdicts_on(data, [trajectory(id="u"), MIXED], path)) == 6
+    with pytest.raises(DataError, match=r"on other rows than those of .*data\.jsonl, the first on 't'"):
+        verdicts_on(data, [trajectory((SEARCH, "[1]"), id="u")], path)
+    with pytest.raises(DataError, match=r"none\.jsonl: no such file of verdicts"):
+        verdicts_on(data, [MIXED], tmp_path / "none.jsonl")
+
+
+def test_an_empty_file_of_verdicts_is_that_of_rows_without_calls(tmp_path):
+    path, data = tmp_path / "out" / "verdicts.jsonl", tmp_path / "data.jsonl"
+    write_trajectories(data, [trajectory()])
+    audit(AuditConfig(), data, tmp_path / "out")
+    assert verdicts_on(data, [trajectory()], path) == []
 
 
 def test_single_feedbacks(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from formats.chat_rows import ANSWER, ASK, FUNCTION, ROWS, SCHEMA
-from formats.reading import read_one
+from formats.reading import read_one, refuses
 from tltrain.formats import export, llama_factory, ms_swift
 from tltrain.formats.detect import FORMATS, detect_format
 from tltrain.formats.loss_fields import with_masks
@@ -65,6 +65,19 @@ def test_anthropic_blocks():
     assert trajectory.messages[4].content == "Go on."
     assert trajectory.provenance == {"is_error": ["t1"]}
     assert trajectory.tools == (Tool(name="forecast", description="Weather.", parameters=SCHEMA),)
+
+
+def test_errors_of_anthropic_and_ms_swift_rows_name_the_message_of_the_file():
+    row = copy.deepcopy(ROWS["anthropic"][0])
+    row["messages"].append({"role": "assistant", "content": [{"type": "server_tool_use", "id": "s"}]})
+    place = len(row["messages"]) - 1
+    refuses(FORMATS["anthropic"], row, rf"messages\[{place}\].content\[0\] is of type 'server_tool_use'")
+    row["messages"][-1]["content"] = 3
+    refuses(FORMATS["anthropic"], row, rf"messages\[{place}\].content is neither")
+    row = copy.deepcopy(ROWS["ms_swift"][0])
+    row["messages"] += [{"role": "user", "content": "And?"}, {"role": "tool_response", "content": "late"}]
+    place = len(row["messages"]) - 1
+    refuses(FORMATS["ms_swift"], row, rf"messages\[{place}\] has role tool but follows neither")
 
 
 def test_hermes_text():

@@ -125,3 +125,16 @@ def test_reading_streams(tmp_path):
     bad = next(rows)
     assert isinstance(bad, BadRow)
     assert bad.line == 2
+
+
+def test_of_an_unknown_format_the_error_says_what_the_record_has_and_the_telling_reasons_first(tmp_path):
+    path = write(tmp_path / "t.jsonl", {"conversations": [{"from": "function-call", "value": "{}"}], "seed": 1})
+    with pytest.raises(DataError, match=r"The first record has 'conversations', 'seed', and is refused") as caught:
+        read_trajectories(path)
+    lines = str(caught.value).splitlines()
+    assert any("a turn comes from 'function-call'" in line and line.endswith(": hermes") for line in lines[1:6])
+    missing = [line for line in lines if "'messages' is missing" in line]
+    assert len(missing) == 1
+    assert missing[0].endswith("verl, trl, openai")
+    with pytest.raises(DataError, match="The first record is a JSON array, and is refused"):
+        read_trajectories(write(tmp_path / "t.jsonl", [USER], [USER]))

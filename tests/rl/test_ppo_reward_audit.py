@@ -41,6 +41,14 @@ def test_the_turns_of_ppo_are_audited_in_both_syntaxes(few_rows: Path):
     assert found.audits[0].num_turns == found.audits[1].num_turns > 0
 
 
+def test_verdicts_on_other_rows_are_refused(data: Path, few_rows: Path, tmp_path: Path):
+    assert main(["audit", str(few_rows), "--out", str(tmp_path / "audit")]) == 0
+    verdicts = tmp_path / "audit" / "verdicts.jsonl"
+    assert audit_reward(RewardAuditConfig(), few_rows, verdicts=verdicts).is_clean
+    with pytest.raises(DataError, match="its verdicts are on other rows"):
+        audit_reward(RewardAuditConfig(), data, verdicts=verdicts)
+
+
 def test_all_turns_are_those_of_several_calls_and_of_text_too(data: Path):
     narrow = audit_reward(RewardAuditConfig(), data)
     assert narrow.is_clean

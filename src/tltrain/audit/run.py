@@ -1,6 +1,6 @@
 """Audits whole data sets: a verdict for every call, and what the verdicts amount to."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tltrain.audit.policy import Block, BlockPolicy, BlockRule, blocked_calls
 from tltrain.audit.rules import RuleBook, shipped_rules
 from tltrain.audit.summary import AuditSummary, Tally
 from tltrain.audit.verdict import CallVerdict
-from tltrain.audit.verdict_file import encode_verdict, read_verdicts, verdict_fields, write_verdicts
+from tltrain.audit.verdict_file import encode_verdict, read_verdicts, read_verdicts_on, verdict_fields, write_verdicts
 from tltrain.errors import DataError
 from tltrain.files import atomic_file, encode_line, read_json_lines, write_json_atomic
 from tltrain.formats.base import Companions
@@ -33,6 +33,7 @@ __all__ = [
     "blocked_calls",
     "read_verdicts",
     "source_of",
+    "verdicts_on",
     "write_verdicts",
 ]
 
@@ -112,6 +113,22 @@ def audit_trajectories(
     """
     judging = auditor or Auditor(book=book or shipped_rules())
     return [verdict for trajectory in trajectories for verdict in judging.judge(trajectory)]
+
+
+def verdicts_on(data: Path, trajectories: Sequence[Trajectory], verdicts: Path | None) -> list[CallVerdict]:
+    """Verdicts on the calls of a file that was read: those of an earlier audit, or of one made now.
+
+    Args:
+        data: the file.
+        trajectories: all of it.
+        verdicts: verdicts.jsonl of `audit`; None audits the trajectories.
+
+    Raises:
+        DataError: the verdicts cannot be read, or are on other rows.
+    """
+    if verdicts is None:
+        return audit_trajectories(trajectories)
+    return read_verdicts_on(verdicts, data, (trajectory.id for trajectory in trajectories))
 
 
 def audit_feedback_file(path: Path, config: AuditConfig | None = None) -> Iterator[dict[str, Json]]:

@@ -13,7 +13,7 @@ import orjson
 
 from tltrain.audit.verdict import Blame, CallVerdict, Layer, Verdict, VerdictLabel, Witness
 from tltrain.errors import DataError
-from tltrain.files import atomic_file, read_json_lines
+from tltrain.files import atomic_file, check_file, read_json_lines
 from tltrain.taxonomy import FeedbackKind
 from tltrain.types import Json
 
@@ -71,12 +71,40 @@ def verdict_fields(verdict: Verdict) -> dict[str, Json]:
 
 
 def read_verdicts(path: Path) -> list[CallVerdict]:
-    """Read verdicts.jsonl.
+    """Read verdicts.jsonl; an empty one, of rows without calls, has no verdicts.
 
     Raises:
-        DataError: the file is missing, empty or holds a row that is no verdict; names file, line and field.
+        DataError: the file is missing, or holds a row that is no verdict; names file, line and field.
     """
+    check_file(path, "file of verdicts")
+    if not path.stat().st_size:
+        return []
     return [_read_row(row, f"{path}:{number}") for number, row in read_json_lines(path)]
+
+
+def read_verdicts_on(path: Path, data: Path, identifiers: Iterable[str]) -> list[CallVerdict]:
+    """Read verdicts.jsonl for the trajectories of a file.
+
+    Args:
+        path: verdicts.jsonl.
+        data: the file, for the error.
+        identifiers: of its trajectories.
+
+    Raises:
+        DataError: as for `read_verdicts`; or no verdict is on any of the trajectories.
+    """
+    found = read_verdicts(path)
+    if found and {row.trajectory for row in found}.isdisjoint(identifiers):
+        raise on_other_rows(path, data, found[0].trajectory)
+    return found
+
+
+def on_other_rows(path: Path, data: Path, first: str) -> DataError:
+    """The error that verdicts, of which the first is on row `first`, are on no row of the data."""
+    return DataError(
+        f"{path}: its verdicts are on other rows than those of {data}, the first on {first!r} (rows without an id are "
+        "called after their file); audit this file, or leave --verdicts away"
+    )
 
 
 def _read_row(row: Mapping[str, Json] | DataError, where: str) -> CallVerdict:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from tltrain.audit.run import read_verdicts
+from tltrain.audit.verdict_file import read_verdicts_on
 from tltrain.benches.balance import choose_balanced
 from tltrain.benches.config import EvalConfig
 from tltrain.benches.episodes import EpisodeEnd, EpisodeRow, EpisodeTask, find_tasks, run_episodes
@@ -62,7 +62,7 @@ def evaluate(
 
     Args:
         config: settings.
-        data: trajectories, JSON Lines of OpenAI chat messages with tools.
+        data: trajectories, in any known format.
         model: see `load_model`.
         out: folder of the stage.
         verdicts: verdicts.jsonl of `audit` on the data; calls that it blocks are no cases. None: see `wrong_calls`.
@@ -105,7 +105,8 @@ def _choose(config: EvalConfig, *, data: Path, verdicts: Path | None, out: Path)
     """Read the data and choose cases and tasks; rows that cannot be used go to the quarantine file."""
     quarantine = out / "quarantine.jsonl"
     read = read_trajectories(data, quarantine=quarantine)
-    wrong = wrong_calls(read.trajectories, read_verdicts(verdicts) if verdicts else None)
+    rows = (trajectory.id for trajectory in read.trajectories)
+    wrong = wrong_calls(read.trajectories, read_verdicts_on(verdicts, data, rows) if verdicts else None)
     cases, left_out = find_cases(read.trajectories, wrong)
     tasks, faults = find_tasks(read.trajectories)
     if faults:

@@ -11,7 +11,7 @@ from tltrain.cli.output import print_facts, print_json, print_table
 from tltrain.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from tltrain.formats.base import CallMasks, Companions, WritableFormat
     from tltrain.formats.quarantine import Quarantine
@@ -68,13 +68,15 @@ def convert(
     written_as = _writable(to, model)
     if out.exists() and data.exists() and out.samefile(data):
         raise UsageError(f"--out {out} is the file that is read; name another one")
-    masks = _read_masks(verdicts, policy)
+    judged = _read_judged(verdicts, policy)
     opened = open_source(data, format=source)
     companions = Companions(tools=tools, answers=answers)
     quarantine = out.with_name(f"{out.name}.quarantine.jsonl")
     with quarantined(quarantine) as bad:
         trajectories = _good_ones(opened, companions, bad, strict=strict)
-        result = export_trajectories(trajectories, out, written_as, masks=masks, strict=strict)
+        if verdicts is not None:
+            trajectories = _judged_ones(trajectories, judged.keys(), verdicts, data)
+        result = export_trajectories(trajectories, out, written_as, masks=judged, strict=strict)
     facts: dict[str, object] = {
         "read as": opened.format.name,
         "read": result.num_written + result.num_refused,
@@ -128,8 +130,22 @@ def _good_ones(
         raise bad.nothing_read(opened.path)
 
 
-def _read_masks(verdicts: Path | None, policy: str) -> "dict[str, CallMasks]":
-    """Masked calls with the reason, such as `error: refused`, by id of the trajectory."""
+def _judged_ones(
+    trajectories: "Iterator[Trajectory]", judged: "Collection[str]", verdicts: Path, data: Path
+) -> "Iterator[Trajectory]":
+    """The trajectories; at the end an error if there are verdicts, and none is on any of them."""
+    from tltrain.audit.verdict_file import on_other_rows
+
+    is_met = not judged
+    for trajectory in trajectories:
+        is_met = is_met or trajectory.id in judged
+        yield trajectory
+    if not is_met:
+        raise on_other_rows(verdicts, data, next(iter(judged)))
+
+
+def _read_judged(verdicts: Path | None, policy: str) -> "dict[str, CallMasks]":
+    """Masked calls with the reason, such as `error: refused`, by id of each trajectory that was judged."""
     from tltrain.audit.policy import BlockPolicy, blocked_calls
     from tltrain.audit.verdict_file import read_verdicts
 
@@ -141,9 +157,10 @@ def _read_masks(verdicts: Path | None, policy: str) -> "dict[str, CallMasks]":
     rows = read_verdicts(verdicts)
     blocked = blocked_calls(rows, BlockPolicy(policy))
     for row in rows:
+        masks.setdefault(row.trajectory, {})
         if row.number in blocked.get(row.trajectory, ()):
             parts = [row.verdict.label.value, *([row.verdict.kind.value] if row.verdict.kind else [])]
-            masks.setdefault(row.trajectory, {})[row.number] = ": ".join(parts)
+            masks[row.trajectory][row.number] = ": ".join(parts)
     return dict(masks)
 
 

@@ -52,7 +52,7 @@ def evaluate(
     out: Out,
     data: Annotated[
         Path | None,
-        typer.Argument(metavar="DATA", help="Trajectories: JSON Lines of OpenAI chat messages with tools."),
+        typer.Argument(metavar="DATA", help="Trajectories, in any known format."),
     ] = None,
     model: Model = EMBEDDED,
     bench: Annotated[

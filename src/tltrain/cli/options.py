@@ -29,9 +29,7 @@ TrackerOption: TypeAlias = Annotated[
 Overwrite: TypeAlias = Annotated[bool, typer.Option("--overwrite", help="Empty a folder of an earlier start first.")]
 DryRun: TypeAlias = Annotated[bool, typer.Option("--dry-run", help="Print all settings as YAML, and stop.")]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Data: TypeAlias = Annotated[
-    Path, typer.Argument(metavar="DATA", help="Trajectories: JSON Lines of OpenAI chat messages with tools.")
-]
+Data: TypeAlias = Annotated[Path, typer.Argument(metavar="DATA", help="Trajectories, in any known format.")]
 Model: TypeAlias = Annotated[
     str,
     typer.Option("--model", help="smollm2-135m-instruct (embedded), a folder, a .gguf file or a hub id."),

@@ -37,7 +37,7 @@ def print_rows(
         if as_json:
             print_row(row)
         if "error" in row:
-            bad.append(str(row["error"]))
+            bad.append(_placed(str(row["error"]), row.get("line")))
             continue
         counts[str(row[count_by])] += 1
         if mean_of:
@@ -56,6 +56,11 @@ def print_rows(
             say(message)
         say(f"{len(bad):,} of {len(bad) + counts.total():,} rows could not be used; correct them, or leave them out")
         raise typer.Exit(FAILED)
+
+
+def _placed(message: str, line: object) -> str:
+    """The message with its line before it, where it does not say `file:line` itself."""
+    return message if line is None or f":{line}: " in message else f"line {line}: {message}"
 
 
 def _cell(value: object) -> object:

@@ -51,12 +51,14 @@ class AnthropicRows:
         if not isinstance(values, list):
             raise bad(where, "messages", f"is of type {json_type(values)}", "give a list of messages")
         messages: list[Json] = [] if system is None else [{"role": "system", "content": system}]
+        places = ["system"] * len(messages)
         failed: list[Json] = []
         for index, value in enumerate(values):
             messages += _read_message(value, where, f"messages[{index}]", failed)
+            places += [f"messages[{index}]"] * (len(messages) - len(places))
         if failed:
             chat["is_error"] = failed
-        yield trajectory_from_row(chat | {"messages": messages}, where=where, default_id="")
+        yield trajectory_from_row(chat | {"messages": messages}, where=where, default_id="", places=places)
 
     def write(self, trajectory: Trajectory, masks: CallMasks) -> WrittenRow:
         """A request's fields; weights beside them."""
@@ -82,7 +84,7 @@ def _kinds(message: Any) -> set[str]:
 
 def _read_message(value: Any, where: str, field: str, failed: list[Json]) -> Iterator[Json]:
     """The messages of the openai kind that one message is; ids of failed results are added to `failed`."""
-    if not _kinds(value) & _BLOCKS:
+    if not _kinds(value) - {"text"}:
         yield value
         return
     texts: list[Json] = []

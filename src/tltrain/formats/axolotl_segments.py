@@ -52,9 +52,14 @@ class AxolotlSegments:
         if position < len(text) or not turns:
             shown = text[position : position + 40]
             raise bad(where, "segments", f"are no ChatML at {shown!r}", "give turns of <|im_start|> and <|im_end|>")
-        messages, tools = read_texts(turns, where)
+        read = read_texts(turns, where)
         others = {name: value for name, value in row.items() if name != "segments"}
-        yield trajectory_from_row(others | {"messages": messages, "tools": tools}, where=where, default_id="")
+        yield trajectory_from_row(
+            others | {"messages": read.messages, "tools": read.tools},
+            where=where,
+            default_id="",
+            places=[f"segments: turn {turn + 1}" for turn in read.turns],
+        )
 
     def write(self, trajectory: Trajectory, masks: CallMasks) -> WrittenRow:
         """Labels of parts of texts and of single calls; weights are rounded to them."""

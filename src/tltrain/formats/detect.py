@@ -1,10 +1,11 @@
 """Which format a file is in: the one that most of its first records can be."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TypeGuard
 
 from tltrain.errors import DataError, UsageError
+from tltrain.files import json_type
 from tltrain.formats.anthropic import ANTHROPIC
 from tltrain.formats.axolotl import AXOLOTL
 from tltrain.formats.axolotl_segments import AXOLOTL_SEGMENTS
@@ -35,11 +36,13 @@ _ORDERED: tuple[Format, ...] = (
 FORMATS: dict[str, Format] = {each.name: each for each in _ORDERED}
 """Every format by its name; of two that fit a file equally, the earlier one is taken, so special ones come first."""
 EXTENDS = dict.fromkeys(
-    ("tltrain", "anthropic", "llama_factory_v1", "ms_swift", "axolotl", "verl", "trl"), "openai"
+    ("tltrain", "hermes", "anthropic", "llama_factory_v1", "ms_swift", "axolotl", "verl", "trl"), "openai"
 ) | {"llama_factory": "hermes"}
 """Formats whose files also hold rows that look like those of a more general one, and read them as it does."""
 SAMPLE = 20
 """Records that are looked at."""
+_MAX_FIELDS = 12
+"""Fields of a record that an error lists."""
 
 
 def get_format(name: str) -> Format:
@@ -82,18 +85,22 @@ def detect_format(records: Sequence[Json], place: str) -> Format:
         place: the file, for the error.
 
     Raises:
-        DataError: none of them is in any known format; lists why each was refused.
+        DataError: none of them is in any known format; says what the first one has, and why each format refused it.
     """
     refusals = {name: [each.refuse(record) for record in records] for name, each in FORMATS.items()}
     scores = {name: _score(name, refusals) for name in FORMATS}
     best = max(scores, key=lambda name: scores[name])  # the first of equals
     if scores[best]:
         return FORMATS[best]
-    listed = "".join(f"\n  {name}: {_first(reasons)}" for name, reasons in refusals.items())
+    names: dict[str, list[str]] = {}
+    for name, reasons in refusals.items():
+        names.setdefault(reasons[0] or "", []).append(name)
+    telling = sorted(names.items(), key=lambda pair: pair[0].endswith("is missing"))
+    listed = "".join(f"\n  {reason}: {', '.join(refusing)}" for reason, refusing in telling)
     raise DataError(
-        f"{place}: the format is not known; tried, and refused the first record:{listed}\n"
-        "Name the format with --from (in code: format=...) to see what is wrong with each row, or convert the file to "
-        "rows of {'messages': [...], 'tools': [...]}"
+        f"{place}: the format is not known. {_described(records[0])}, and is refused because{listed}\n"
+        "Name the format with --format (--from in convert, format=... in code) to see what is wrong with each row, or "
+        "convert the file to rows of {'messages': [...], 'tools': [...]}"
     )
 
 
@@ -106,5 +113,8 @@ def _score(name: str, refusals: dict[str, list[str | None]]) -> int:
     return sum(is_own or reason is None for is_own, reason in zip(own, base, strict=True))
 
 
-def _first(reasons: Iterable[str | None]) -> str:
-    return next((reason for reason in reasons if reason is not None), "")
+def _described(record: Json) -> str:
+    if not isinstance(record, dict):
+        return f"The first record is a JSON {json_type(record)}"
+    fields = ", ".join(map(repr, list(record)[:_MAX_FIELDS])) or "no fields"
+    return f"The first record has {fields}{', ...' if len(record) > _MAX_FIELDS else ''}"

@@ -2,8 +2,11 @@
 
 `{"conversations": [{"from": "system|human|gpt|tool", "value"}], "tools"?}`
 
-- A `gpt` turn may begin with `<think>` thinking; its calls are `<tool_call>` JSON.
-- A `tool` turn holds each feedback between `<tool_response>` tags, or one feedback without any.
+- A `gpt` turn may begin with `<think>` thinking; its calls are `<tool_call>` JSON, or Python dictionaries, as in
+  Hermes' own data set.
+- A `tool` turn holds each feedback between `<tool_response>` tags, or one feedback without any. A turn of the user
+  after calls that is nothing but such tags is feedback too, as Qwen's template writes it.
+- Rows of chat `messages` whose calls stand in the text are read the same way; turns with `tool_calls` as OpenAI's are.
 - The tools stand in the system text, between `<tools>` tags, or in a `tools` column. The instructions around them, as
   Hermes' and Qwen's templates word them, are taken off the system text, since a template writes its own.
 - Turns may carry a `weight`; few trainers read it.
@@ -12,29 +15,31 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from tltrain.errors import DataError
-from tltrain.files import decode_json, json_type
+from tltrain.files import json_type
 from tltrain.formats.base import CallMasks, Companions, WrittenRow
 from tltrain.formats.chat_fields import bad, write_tool
 from tltrain.formats.export import Losses, in_call_order, kept_columns
 from tltrain.formats.loss_fields import ALIASES, with_masks
 from tltrain.formats.openai_chat import trajectory_from_row
+from tltrain.formats.openai_rows import OPENAI
 from tltrain.formats.text_turns import read_turn, write_turn
-from tltrain.formats.untrusted import expect_object, missing
+from tltrain.formats.untrusted import described, expect_object, missing, read_call, read_value, read_value_at
 from tltrain.syntax.hermes import CLOSE, OPEN, HermesSyntax
 from tltrain.types import AnyCall, Json, MalformedCall, Message, Role, Tool, ToolCall, Trajectory
 
 UNREAD = "loss weights; they are kept as `weight` on turns, which few trainers of such rows read"
 CALL_TAGS = "blanks around a text beside calls, or tags of calls inside a text"
-FEEDBACK_TAGS = "tags of feedback inside feedback"
+FEEDBACK_TAGS = "tags of feedback inside feedback, or a text of the user that is nothing else"
 SYSTEM_TEXT = "an empty system text, or tags of tools inside it"
 SYNTAX = HermesSyntax()
 _ROLES = {
     "system": Role.SYSTEM,
+    "developer": Role.SYSTEM,
     "human": Role.USER,
     "user": Role.USER,
     "gpt": Role.ASSISTANT,
@@ -46,6 +51,10 @@ _ROLES = {
 }
 _SOURCES = {Role.SYSTEM: "system", Role.USER: "human", Role.ASSISTANT: "gpt", Role.TOOL: "tool"}
 _FEEDBACK = re.compile(r"<tool_response>\n?(.*?)\n?</tool_response>", re.DOTALL)
+_ONLY_FEEDBACK = re.compile(r"\s*(?:<tool_response>(?:(?!</?tool_response>).)*</tool_response>\s*)+", re.DOTALL)
+_STRUCTURED = {"tool_calls", "function_call"}
+_FOREIGN = {"train_detail", "spans", "mask_reason"}
+"""Fields of messages that rows of text alone do not have."""
 _TOOLS = re.compile(r"<tools>\s*([\[{].*?)\s*</tools>", re.DOTALL)
 _INSTRUCTIONS = (
     re.compile(r"(?:\n\n)?# Tools\n\nYou may call one or more functions.*?\n</tools>.*?\n</tool_call>", re.DOTALL),
@@ -69,8 +78,10 @@ class HermesRows:
     summary = "ShareGPT conversations, with calls in the text between <tool_call> tags (Hermes, Qwen)"
 
     def refuse(self, record: Json) -> str | None:
-        """A row has `conversations`, turns with `from` and `value` of known roles."""
+        """A row has `conversations`, turns with `from` and `value` of known roles; or `messages` with calls as text."""
         reason = missing(record, conversations=list)
+        if reason and _has_calls_as_text(record):
+            return None
         if reason or not isinstance(record, dict):
             return reason
         for turn in record["conversations"]:  # type: ignore[union-attr]
@@ -79,22 +90,29 @@ class HermesRows:
                 return f"a turn comes from {str(source)[:40]!r}, not one of {', '.join(_ROLES)}"
         return None
 
-    def read(self, record: Json, *, where: str, companions: Companions) -> Iterator[Trajectory | DataError]:  # noqa: ARG002
+    def read(self, record: Json, *, where: str, companions: Companions) -> Iterator[Trajectory | DataError]:
         """One trajectory."""
         row = expect_object(record, where, "the record")
-        turns = row.get("conversations")
+        key = "messages" if _has_calls_as_text(row) else "conversations"
+        turns = row.get(key)
+        if turns is None and OPENAI.refuse(row) is None:
+            yield from OPENAI.read(row, where=where, companions=companions)
+            return
         if not isinstance(turns, list):
-            raise bad(where, "conversations", f"is of type {json_type(turns)}", "give a list of turns")
-        others = {name: value for name, value in row.items() if name not in ("conversations", "system")}
-        pairs = [_read_fields(turn, where, f"conversations[{index}]") for index, turn in enumerate(turns)]
-        system = row.get("system")
-        if isinstance(system, str) and system:
-            pairs.insert(0, (Role.SYSTEM, system, {}))
-        messages, tools = read_texts(pairs, where)
-        chat: dict[str, Any] = others | {"messages": messages}
-        if chat.get("tools") is None and tools:
-            chat["tools"] = tools
-        yield trajectory_from_row(chat, where=where, default_id="")
+            raise bad(where, key, described(turns), "give a list of turns")
+        others = {name: value for name, value in row.items() if name not in (key, "system")}
+        places = [f"{key}[{index}]" for index in range(len(turns))]
+        if isinstance(row.get("system"), str) and row["system"]:
+            turns, places = [{"role": "system", "content": row["system"]}, *turns], ["system", *places]
+        if _holds(turns, _STRUCTURED):
+            yield _read_structured(turns, others, where, places)
+            return
+        pairs = [_read_fields(turn, where, place) for turn, place in zip(turns, places, strict=True)]
+        read = read_texts(pairs, where, has_tools=bool(others.get("tools") or others.get("functions")))
+        chat: dict[str, Any] = others | {"messages": read.messages}
+        if read.tools:
+            chat["tools"] = read.tools
+        yield trajectory_from_row(chat, where=where, default_id="", places=[places[turn] for turn in read.turns])
 
     def write(self, trajectory: Trajectory, masks: CallMasks) -> WrittenRow:
         """Turns of text alone."""
@@ -112,6 +130,38 @@ class HermesRows:
         return WrittenRow(kept_columns(trajectory) | {"conversations": turns}, losses.phrases())
 
 
+def _has_calls_as_text(record: Json) -> bool:
+    """Whether a row of chat messages has calls between tags in texts of the assistant, and none elsewhere."""
+    messages = record.get("messages") if isinstance(record, dict) else None
+    if not isinstance(messages, list) or _holds(messages, _STRUCTURED | _FOREIGN):
+        return False
+    turns: list[tuple[Any, Any]] = [
+        (each.get("role"), each.get("content")) for each in messages if isinstance(each, dict)
+    ]
+    return (
+        len(turns) == len(messages)
+        and all(isinstance(role, str) and role in _ROLES and isinstance(text, str) for role, text in turns)
+        and any(role == Role.ASSISTANT and OPEN in text and CLOSE in text for role, text in turns)
+    )
+
+
+def _holds(turns: Sequence[Any], fields: set[str]) -> bool:
+    """Whether any turn has something in one of the fields."""
+    return any(turn.get(name) for turn in turns if isinstance(turn, dict) for name in fields)
+
+
+def _read_structured(turns: Sequence[Any], others: dict[str, Json], where: str, places: Sequence[str]) -> Trajectory:
+    """A row of turns with `tool_calls`: OpenAI's messages under another name."""
+    messages: list[Json] = []
+    for turn in turns:
+        if isinstance(turn, dict):
+            source = turn.get("from", turn.get("role"))
+            role = _ROLES.get(source, source) if isinstance(source, str) else source
+            turn = {"content": turn.get("value")} | turn | {"role": role}
+        messages.append(turn)
+    return trajectory_from_row(others | {"messages": messages}, where=where, default_id="", places=places)
+
+
 def _read_fields(turn: Any, where: str, field: str) -> tuple[Role, str, dict[str, Json]]:
     """Role, text and loss fields of a turn."""
     if not isinstance(turn, dict):
@@ -126,31 +176,50 @@ def _read_fields(turn: Any, where: str, field: str) -> tuple[Role, str, dict[str
     return _ROLES[source], value, {name: turn[name] for name in ALIASES if name in turn}
 
 
-def read_texts(
-    turns: Sequence[tuple[Role, str, dict[str, Json]]], where: str
-) -> tuple[list[dict[str, Json]], list[Json]]:
+class ReadTexts(NamedTuple):
+    """What turns of text hold."""
+
+    messages: list[dict[str, Json]]
+    """Of the openai kind."""
+    turns: list[int]
+    """The turn that each message comes from."""
+    tools: list[Json]
+    """Those of the system text."""
+
+
+def read_texts(turns: Sequence[tuple[Role, str, dict[str, Json]]], where: str, *, has_tools: bool = False) -> ReadTexts:
     """Messages of the openai kind, and the tools of the system text.
 
     Args:
         turns: role, text and loss fields of each.
         where: with what an error begins.
+        has_tools: the row gives its tools elsewhere; those of the system text are left alone.
     """
-    messages: list[dict[str, Json]] = []
-    tools: list[Json] = []
-    for role, text, fields in turns:
+    read = ReadTexts([], [], [])
+    for place, (role, text, fields) in enumerate(turns):
+        if (
+            role is Role.USER
+            and read.messages
+            and read.messages[-1].get("tool_calls")
+            and _ONLY_FEEDBACK.fullmatch(text)
+        ):
+            role = Role.TOOL
+        messages: list[dict[str, Json]]
         match role:
             case Role.ASSISTANT:
-                messages.append(_read_assistant(text) | fields)
+                messages = [_read_assistant(text) | fields]
             case Role.TOOL:
-                blocks = _FEEDBACK.findall(text) or [text]
-                messages += [{"role": role.value, "content": block} for block in blocks]
+                messages = [{"role": role.value, "content": block} for block in _FEEDBACK.findall(text) or [text]]
             case Role.SYSTEM if block := _TOOLS.search(text):
-                tools += _read_tools(block[1], where)
+                if not has_tools:
+                    read.tools.extend(_read_tools(block[1], where))
                 text = _without_instructions(text)
-                messages += [{"role": role.value, "content": text}] if text else []
+                messages = [{"role": role.value, "content": text}] if text else []
             case _:
-                messages.append({"role": role.value, "content": text})
-    return messages, tools
+                messages = [{"role": role.value, "content": text}]
+        read.messages.extend(messages)
+        read.turns.extend([place] * len(messages))
+    return read
 
 
 def _read_assistant(text: str) -> dict[str, Json]:
@@ -159,27 +228,34 @@ def _read_assistant(text: str) -> dict[str, Json]:
     if OPEN not in content:
         return turn
     parsed = SYNTAX.parse(content)
-    calls: list[Json] = []
-    for call in parsed.calls:
-        if isinstance(call, ToolCall):
-            calls.append({"function": {"name": call.name, "arguments": dict(call.arguments)}})
-        else:
-            calls.append({"function": {"name": "", "arguments": call.raw}, "malformed": call.reason})
-    return turn | {"content": parsed.text, "tool_calls": calls}
+    return turn | {"content": parsed.text, "tool_calls": [_read_call(call) for call in parsed.calls]}
+
+
+def _read_call(call: AnyCall) -> Json:
+    """An entry of `tool_calls`; what is no JSON may be a Python dictionary, or have its arguments as text."""
+    if isinstance(call, ToolCall):
+        return {"function": {"name": call.name, "arguments": dict(call.arguments)}}
+    if call.raw.endswith(CLOSE):
+        try:
+            value = read_value(call.raw.removeprefix(OPEN).removesuffix(CLOSE).strip())
+        except ValueError:
+            value = None
+        found = read_call(value.get("name"), value.get("arguments")) if isinstance(value, dict) else call
+        if isinstance(found, ToolCall):
+            return {"function": {"name": found.name, "arguments": dict(found.arguments)}}
+    return {"function": {"name": "", "arguments": call.raw}, "malformed": call.reason}
 
 
 def _read_tools(text: str, where: str) -> list[Json]:
-    """A JSON list, or objects one after another."""
-    decoder = json.JSONDecoder()
+    """A list, or objects one after another, of JSON or Python."""
     tools: list[Json] = []
     position = 0
     while position < len(text):
         try:
-            end = decoder.raw_decode(text, position)[1]
-            value = decode_json(text[position:end])
-        except (ValueError, RecursionError) as error:
+            value, end = read_value_at(text, position)
+        except ValueError as error:
             raise bad(
-                where, "the text between <tools> tags", f"is no JSON ({error})", "mend it, or drop the row"
+                where, "the text between <tools> tags", f"cannot be read ({error})", "mend it, or drop the row"
             ) from None
         tools += value if isinstance(value, list) else [value]
         position = end + len(text[end:]) - len(text[end:].lstrip(" \t\r\n,"))
@@ -215,6 +291,8 @@ def write_texts(trajectory: Trajectory, losses: Losses) -> Iterator[tuple[Messag
         else:
             if message.role is Role.SYSTEM and "<tools>" in message.content:
                 losses.note(SYSTEM_TEXT)
+            if message.role is Role.USER and _ONLY_FEEDBACK.fullmatch(message.content):
+                losses.note(FEEDBACK_TAGS)
             yield message, message.content
         place = end
 

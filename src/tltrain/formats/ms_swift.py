@@ -55,10 +55,12 @@ class MsSwiftRows:
     def read(self, record: Json, *, where: str, companions: Companions) -> Iterator[Trajectory | DataError]:  # noqa: ARG002
         """One trajectory."""
         row = expect_object(record, where, "the record")
-        messages = row.get("messages")
+        messages, places = row.get("messages"), None
         if isinstance(messages, list):
-            row = row | {"messages": read_answered_texts(_join_calls(messages, where))}
-        yield trajectory_from_row(row, where=where, default_id="")
+            joined = _join_calls(messages, where)
+            row = row | {"messages": read_answered_texts([message for message, _ in joined])}
+            places = [f"messages[{index}]" for _, index in joined]
+        yield trajectory_from_row(row, where=where, default_id="", places=places)
 
     def write(self, trajectory: Trajectory, masks: CallMasks) -> WrittenRow:
         """Weights other than 0 and 1 as `loss_scale`, which ms-swift takes with `--is_binary_loss_scale false`."""
@@ -77,19 +79,20 @@ class MsSwiftRows:
         return WrittenRow(row, losses.phrases())
 
 
-def _join_calls(values: list[Any], where: str) -> list[Json]:
-    """The messages as OpenAI's: each group of calls behind the text of its turn."""
-    messages: list[Any] = []
+def _join_calls(values: list[Any], where: str) -> list[tuple[Any, int]]:
+    """The messages as OpenAI's, each group of calls behind the text of its turn; with their numbers in the row."""
+    messages: list[tuple[Any, int]] = []
     for is_call, group in groupby(enumerate(values), key=lambda pair: _role(pair[1]) == _CALL):
         if not is_call:
-            messages += [_plain_message(value, where, f"messages[{index}]") for index, value in group]
+            messages += [(_plain_message(value, where, f"messages[{index}]"), index) for index, value in group]
             continue
-        places = [(value, f"messages[{index}]") for index, value in group]
-        weight = read_weight(places[0][0], where, places[0][1])
-        if not (messages and _role(messages[-1]) == Role.ASSISTANT and not messages[-1].get("tool_calls")):
-            messages.append(read_turn("") | {"weight": weight})
-        calls = [call for value, field in places for call in _read_calls(value, where, field)]
-        add_calls(messages[-1], calls, weight)
+        numbered = list(group)
+        weight = read_weight(numbered[0][1], where, f"messages[{numbered[0][0]}]")
+        last: Any = messages[-1][0] if messages else None
+        if _role(last) != Role.ASSISTANT or last.get("tool_calls"):
+            messages.append((read_turn("") | {"weight": weight}, numbered[0][0]))
+        calls = [call for index, value in numbered for call in _read_calls(value, where, f"messages[{index}]")]
+        add_calls(messages[-1][0], calls, weight)
     return messages
 
 

@@ -35,8 +35,16 @@ _OWN_FIELDS = frozenset({"id", "messages", "tools", "functions", "provenance"})
 # Reading a row
 
 
-def trajectory_from_row(row: Mapping[str, Any], *, where: str, default_id: str | None = None) -> Trajectory:
+def trajectory_from_row(
+    row: Mapping[str, Any], *, where: str, default_id: str | None = None, places: Sequence[str] | None = None
+) -> Trajectory:
     """Turn one decoded row into a trajectory; without an id it is called `default_id`, or else `where`.
+
+    Args:
+        row: the row.
+        where: with what an error begins.
+        default_id: see above.
+        places: where each message stands in the file, for errors, such as `conversations[2]`; by default `messages[i]`.
 
     Raises:
         DataError: names `where`, the field, what is wrong and what to do.
@@ -58,7 +66,7 @@ def trajectory_from_row(row: Mapping[str, Any], *, where: str, default_id: str |
     return Trajectory(
         id=(where if default_id is None else default_id) if identifier in (None, "") else str(identifier),
         tools=read_tools(row, where),
-        messages=tuple(read_messages(messages, where)),
+        messages=tuple(read_messages(messages, where, places)),
         provenance=others | dict(provenance or {}),
     )
 
@@ -74,18 +82,21 @@ def _from_text(row: Mapping[str, Any], key: str, where: str) -> Any:
         raise bad(where, key, f"is text, and {error}", "give the value itself, or JSON text of it") from None
 
 
-def read_messages(values: Sequence[Any], where: str, field: str = "messages") -> Iterator[Message]:
-    """The messages of a row.
+def read_messages(values: Sequence[Any], where: str, places: Sequence[str] | None = None) -> Iterator[Message]:
+    """The messages of a row; see `trajectory_from_row`.
 
     Raises:
         DataError: names `where`, the message, what is wrong and what to do.
     """
     is_answerable = False
     for index, value in enumerate(values):
-        message = _read_plainly(value) or _read_message(value, where, f"{field}[{index}]")
+        message = _read_plainly(value)
+        if message is None:
+            message = _read_message(value, where, f"messages[{index}]" if places is None else places[index])
         if message.role is Role.TOOL and not is_answerable:
             problem = "has role tool but follows neither an assistant message with tool_calls nor another tool message"
-            raise bad(where, f"{field}[{index}]", problem, "put the call into tool_calls of the message before it")
+            place = f"messages[{index}]" if places is None else places[index]
+            raise bad(where, place, problem, "put the call into tool_calls of the message before it")
         is_answerable = bool(message.calls) or message.role is Role.TOOL
         yield message
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tltrain.audit.config import AuditConfig
 from tltrain.audit.layers import Auditor
 from tltrain.audit.verdict import CallVerdict
-from tltrain.audit.verdict_file import read_verdicts
+from tltrain.audit.verdict_file import on_other_rows, read_verdicts
 from tltrain.errors import DataError
 from tltrain.files import check_file
 from tltrain.formats.base import Companions
@@ -80,8 +80,4 @@ class _VerdictFile:
     def check_use(self, file: Path) -> None:
         """Raise if there were verdicts, and none on any row."""
         if self._by_id and not self._num_used:
-            first = next(iter(self._by_id))
-            raise DataError(
-                f"{self._path}: its verdicts are on other rows than those of {file}, the first on {first!r}; "
-                "audit this file, or leave --verdicts away"
-            )
+            raise on_other_rows(self._path, file, next(iter(self._by_id)))

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tltrain.audit.run import audit_trajectories, blocked_calls, read_verdicts
+from tltrain.audit.run import blocked_calls, verdicts_on
 from tltrain.engine.model import LoadedModel
 from tltrain.errors import DataError
 from tltrain.files import JsonLinesWriter
@@ -33,7 +33,7 @@ def find_prompts(
     quarantine = out / "quarantine.jsonl"
     read = read_trajectories(data, quarantine=quarantine)
     check_parameters(config.compare, (tool for trajectory in read.trajectories for tool in trajectory.tools))
-    judged = read_verdicts(verdicts) if verdicts else audit_trajectories(read.trajectories)
+    judged = verdicts_on(data, read.trajectories, verdicts)
     found = make_prompts(
         read.trajectories,
         loaded.tokenizer,

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from tltrain.audit.policy import Block
-from tltrain.audit.run import audit_trajectories, blocked_calls, read_verdicts
+from tltrain.audit.run import blocked_calls, verdicts_on
 from tltrain.errors import DataError
 from tltrain.formats.base import Companions
 from tltrain.formats.read import read_trajectories
@@ -97,7 +97,7 @@ def audit_reward(
     """
     read = read_trajectories(data, format=format, companions=companions)
     check_parameters(config.compare, (tool for one in read.trajectories for tool in one.tools))
-    judged = read_verdicts(verdicts) if verdicts else audit_trajectories(read.trajectories)
+    judged = verdicts_on(data, read.trajectories, verdicts)
     blocked = blocked_calls(judged, policy=config.block)
     left_out: Counter[str] = Counter()
     turns = [

@@ -94,7 +94,7 @@ def ppo(
 
     Args:
         config: settings.
-        data: trajectories, JSON Lines of OpenAI chat messages with tools; right turns become prompts, see
+        data: trajectories, in any known format; right turns become prompts, see
             `config.turns`.
         model: the fine-tuned model, see `load_model`; actor, reference and a separate critic start from it.
         out: folder of the stage.

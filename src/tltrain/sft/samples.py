@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tltrain.audit.run import audit_trajectories, blocked_calls, read_verdicts
+from tltrain.audit.run import audit_trajectories, blocked_calls, verdicts_on
 from tltrain.errors import DataError
 from tltrain.files import JsonLinesWriter
 from tltrain.formats.read import read_trajectories
@@ -66,7 +66,7 @@ def prepare_samples(
     quarantine = out / "quarantine.jsonl"
     renderer = _Renderer(config, tokenizer, out)
     read = read_trajectories(data, quarantine=quarantine)
-    found = read_verdicts(verdicts) if verdicts else audit_trajectories(read.trajectories)
+    found = verdicts_on(data, read.trajectories, verdicts)
     samples = list(renderer.render_all(read.trajectories, found, data))
     if not samples:
         raise DataError(
