@@ -20,7 +20,9 @@ from tltrain.benches.statistics import mcnemar_test, ratio_difference
 from tltrain.errors import DataError
 
 COUNTED = ("DE", "CE", "malformed", "without_call")
-"""Scores that are shares of calls or turns; all others are shares of cases, each right or wrong."""
+"""Scores that are shares of calls or turns."""
+GRADED = ("state_score",)
+"""Scores that are means over cases, each from 0 to 1. All that are in neither are shares of cases, right or wrong."""
 ERRORS = COUNTED
 """Scores of which lower is better."""
 MAIN = ("TS", "PI", "CF", "valid", "success", "DE", "CE", "VA")
@@ -170,8 +172,11 @@ def change_of(before: Outcome, after: Outcome) -> Change | None:
         return None
     if before.right is not after.right:
         return Change.BROKEN if before.right else Change.FIXED
-    verdicts = ({name: share for name, share in each.shares.items() if name not in COUNTED} for each in (before, after))
-    return Change.OTHER if before.label != after.label or next(verdicts) != next(verdicts) else None
+    return Change.OTHER if before.label != after.label or _verdicts(before) != _verdicts(after) else None
+
+
+def _verdicts(outcome: Outcome) -> dict[str, Share]:
+    return {name: share for name, share in outcome.shares.items() if name not in (*COUNTED, *GRADED)}
 
 
 def _check_same_data(first: Evaluation, other: Evaluation) -> None:
@@ -293,7 +298,7 @@ def _difference(
         )
         ends = 100 * interval.mean, 100 * interval.low, 100 * interval.high
         difference = Score(mean=ends[0], low=ends[1], high=ends[2], n=sum(share.of for share in sums[0].values()))
-    is_verdict = score not in COUNTED
+    is_verdict = score not in (*COUNTED, *GRADED)
     moves = Counter((ones[key].shares[score].num, twos[key].shares[score].num) for key in common)
     return Difference(
         part=part,

@@ -29,7 +29,7 @@ _WIDER = "part"
 class Share(NamedTuple):
     """What one case adds to a score: so many of so many, such as 1 right of 1 case, or 2 errors in 5 calls."""
 
-    num: int
+    num: float
     of: int
 
 
@@ -221,9 +221,9 @@ def _read_cases(path: Path) -> EvaluatedSet:
 
 
 def _read_episodes(path: Path) -> EvaluatedSet:
-    return EvaluatedSet(
-        name=EPISODES, parts_are="kit", outcomes=_by_id(list(map(_outcome_of_episode, read_episodes(path))), path)
-    )
+    rows = read_episodes(path)
+    parts_are = "kit" if any(row.kit != ALL_KITS for row in rows) else ""
+    return EvaluatedSet(name=EPISODES, parts_are=parts_are, outcomes=_by_id(list(map(_outcome_of_episode, rows)), path))
 
 
 def _by_id(outcomes: Sequence[Outcome], path: Path) -> dict[str, Outcome]:
@@ -312,10 +312,12 @@ def _outcome_of_episode(row: EpisodeRow) -> Outcome:
         "malformed": Share(row.num_malformed, row.num_calls),
     }
     valid = None if row.success is None else bool(row.valid_answer)
+    if row.score is not None:
+        counted["state_score"] = Share(row.score, 1)
     return Outcome(
         id=row.id,
         cluster=row.id,
-        parts=(row.kit,),
+        parts=() if row.kit == ALL_KITS else (row.kit,),
         label=row.end.value,
         right=row.success,
         shares=counted | _verdicts({"success": row.success, "VA": valid}),

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from tltrain.envs.base import Feedback
-from tltrain.envs.user_file import load_user_file
+from tltrain.envs.user_file import last_line, load_user_file
 from tltrain.errors import UsageError
-from tltrain.types import AnyCall, Message, Role, Tool, Trajectory
+from tltrain.taxonomy import FeedbackKind, diagnose_schema
+from tltrain.types import AnyCall, MalformedCall, Message, Role, Tool, Trajectory
 
 
 class World(Protocol):
@@ -31,7 +32,11 @@ class UserWorld(Protocol):
     """
 
     def execute(self, call: AnyCall) -> Feedback | str:
-        """Run one call; text alone is a result without an error."""
+        """Run one call; text alone is a result without an error.
+
+        What it raises at a call that cannot be read, or that goes against the tool's document, is the answer to the
+        call; what it raises at any other leaves the episode unscored.
+        """
 
     def score(self, answer: str) -> float:
         """See `World.score`."""
@@ -106,7 +111,7 @@ def find_user_tasks(path: Path, trajectories: Sequence[Trajectory], *, field: st
         elif not messages:
             faults[row.id] = "no message stands before the assistant's first; begin with what the user says"
         else:
-            tasks.append(UserTask(row=row, messages=messages, open=lambda row=row: _World(reset(row))))  # type: ignore[misc]
+            tasks.append(UserTask(row=row, messages=messages, open=lambda row=row: _World(reset(row), row.tools)))  # type: ignore[misc]
     return UserTasks(tasks, faults)
 
 
@@ -132,11 +137,18 @@ def opening(trajectory: Trajectory) -> tuple[Message, ...]:
 class _World:
     """What a user's `reset` returned, its results brought into our types."""
 
-    def __init__(self, world: Any):
-        self._world = world
+    def __init__(self, world: Any, tools: Sequence[Tool]):
+        self._world, self._tools = world, tools
 
     def execute(self, call: AnyCall) -> Feedback:
-        feedback = self._world.execute(call)
+        try:
+            feedback = self._world.execute(call)
+        except Exception as error:  # not our code: whatever it raises
+            if not diagnose_schema(call, self._tools).errors:
+                raise
+            # the model's fault: an episode that it spoils must not leave the scores
+            text = f"ValueError: invalid call: {call.reason}" if isinstance(call, MalformedCall) else last_line(error)
+            return Feedback(text=text, error=FeedbackKind.TYPE_OR_VALUE)
         if isinstance(feedback, str):
             return Feedback(text=feedback)
         if not isinstance(feedback, Feedback):

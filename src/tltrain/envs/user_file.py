@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
 
@@ -34,3 +35,8 @@ def load_user_file(path: Path, *, field: str, needs: str) -> ModuleType:
         del sys.modules[name]
         raise UsageError(f"{named} cannot be run: {type(error).__name__}: {error}; correct it") from error
     return module
+
+
+def last_line(error: BaseException) -> str:
+    """An exception as the last line of Python's own traceback has it, such as `KeyError: 'city'`."""
+    return traceback.format_exception_only(type(error), error)[-1].strip()
