@@ -71,6 +71,16 @@ def evaluate(
         str | None,
         typer.Option(metavar="URL", help="With --bench: an OpenAI-compatible endpoint that serves --model."),
     ] = None,
+    tooleyes_tools: Annotated[
+        Path | None,
+        typer.Option(
+            "--tooleyes-tools",
+            metavar="FILE.py",
+            help="Setting tooleyes_tools, with --bench tooleyes: a Python file that makes the calls, by a function for "
+            "each tool or one call(name, arguments); its code is run. Calls it does not know are simulated, as all are "
+            "by default, or get an error (--set tooleyes_missing=unanswered).",
+        ),
+    ] = None,
     verdicts: Annotated[
         Path | None,
         typer.Option(help="verdicts.jsonl of `tltrain audit` on DATA: calls that went wrong are no right answers."),
@@ -111,7 +121,7 @@ def evaluate(
             {"DATA": data, "--verdicts": verdicts, "--max-episodes": max_episodes, "--environment": environment}
         )
         flags: dict[str, object] = {"benches": bench, "max_cases": max_cases, "constrain": constrain, "seed": seed}
-        flags |= {"allow_changed": allow_changed or None}
+        flags |= {"allow_changed": allow_changed or None, "tooleyes_tools": tooleyes_tools}
         if endpoint:
             flags |= {"endpoint.base_url": endpoint, "endpoint.model": model}
         public = _load_public(flags, config, settings)
@@ -123,9 +133,10 @@ def evaluate(
         )
     if data is None:
         raise UsageError("give DATA, a file of trajectories, or --bench, names of public test sets")
-    if endpoint or data_dir or bfcl_python or allow_changed:
+    if endpoint or data_dir or bfcl_python or allow_changed or tooleyes_tools:
         raise UsageError(
-            "--endpoint, --data-dir, --bfcl-python and --allow-changed are for --bench; leave them out, or give --bench"
+            "--endpoint, --data-dir, --tooleyes-tools, --bfcl-python and --allow-changed are for --bench; leave them "
+            "out, or give --bench"
         )
     from tltrain.benches.config import EvalConfig
     from tltrain.config import load_config

@@ -1,5 +1,6 @@
 """Python files of the user's own: their code is run, and what they define is used."""
 
+import contextlib
 import importlib.util
 import sys
 import traceback
@@ -30,7 +31,8 @@ def load_user_file(path: Path, *, field: str, needs: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up there
     try:
-        spec.loader.exec_module(module)
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is for results
+            spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         raise UsageError(f"{named} cannot be run: {type(error).__name__}: {error}; correct it") from error
