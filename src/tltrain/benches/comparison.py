@@ -172,11 +172,8 @@ def change_of(before: Outcome, after: Outcome) -> Change | None:
         return None
     if before.right is not after.right:
         return Change.BROKEN if before.right else Change.FIXED
-    return Change.OTHER if before.label != after.label or _verdicts(before) != _verdicts(after) else None
-
-
-def _verdicts(outcome: Outcome) -> dict[str, Share]:
-    return {name: share for name, share in outcome.shares.items() if name not in (*COUNTED, *GRADED)}
+    verdicts = ({name: share for name, share in each.shares.items() if name not in COUNTED} for each in (before, after))
+    return Change.OTHER if before.label != after.label or next(verdicts) != next(verdicts) else None
 
 
 def _check_same_data(first: Evaluation, other: Evaluation) -> None:
