@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel
 
 import tltrain
+from tltrain.benches.config import EvalConfig
 from tltrain.config import dump_config
 from tltrain.corpus.config import MixConfig
 from tltrain.corpus.reading import input_files
@@ -25,6 +26,7 @@ from tltrain.errors import DataError, UsageError
 from tltrain.files import decode_json, write_json_atomic, write_text_atomic
 from tltrain.generate.config import GenerateConfig
 from tltrain.recipe import ModelState, Recipe
+from tltrain.rl.config import PpoConfig
 from tltrain.stage import Progress, Reuse, fingerprint, is_current, read_stage
 from tltrain.types import Json
 
@@ -54,7 +56,8 @@ class Step:
         if isinstance(self.config, MixConfig):
             return {"config": self.config, "inputs": input_files(self.config)}
         config = lasting(self.config) if isinstance(self.config, GenerateConfig) else self.config
-        return {"config": config, "inputs": self.inputs}
+        environment = _environment_of(config)
+        return {"config": config, "inputs": {**self.inputs, **({"environment": environment} if environment else {})}}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -158,6 +161,13 @@ def _steps(recipe: Recipe, out: Path) -> Iterator[Step]:
             yield Step(name=state, function=state, config=config, inputs=inputs, options=options)
             model = out / state / "model"
             yield from _measure(recipe, state, test, model)
+
+
+def _environment_of(config: BaseModel) -> Path | None:
+    """The Python file with an environment that a stage's config names."""
+    if isinstance(config, PpoConfig):
+        return config.episodes.environment if config.episodes else None
+    return config.environment if isinstance(config, EvalConfig) else None
 
 
 def _measure(recipe: Recipe, state: ModelState, test: Path, model: Path) -> Iterator[Step]:

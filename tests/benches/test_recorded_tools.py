@@ -6,7 +6,8 @@ from public_sets import write_public_sets
 
 from tltrain.benches.public_config import PublicEvalConfig
 from tltrain.benches.public_run import evaluate_public, score_again
-from tltrain.benches.recorded_tools import FILE, NO_ANSWER, read_recording
+from tltrain.benches.recorded_tools import FILE, read_recording
+from tltrain.benches.tool_answers import NO_ANSWER
 from tltrain.errors import DataError
 
 
@@ -58,7 +59,8 @@ def test_calls_that_are_not_recorded(tmp_path, missing):
     scores, rows = run(tmp_path, "second", tooleyes_replay=replay, tooleyes_missing=missing)
     number = len(rows)
     how = "were simulated" if missing == "simulate" else "got no answer"
-    assert f"Tools: {number} calls were answered from a recording; {number} are not in it, and {how}." in scores.notes
+    told = f"Tools: {number} calls were answered from a recording; {number} are not in it, and {how}."
+    assert told in scores.notes[0]
     if missing == "simulate":
         assert rows == simulated
     else:

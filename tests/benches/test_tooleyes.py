@@ -8,7 +8,8 @@ from shared import data_file
 from tltrain.benches.data_folder import DataFolder
 from tltrain.benches.policy import Stop
 from tltrain.benches.rotbench import PromptStyle
-from tltrain.benches.tooleyes import USER_REPLY, QueryEnd, load_queries, rejudge_query, run_queries
+from tltrain.benches.tool_answers import USER_REPLY
+from tltrain.benches.tooleyes import QueryEnd, load_queries, rejudge_query, run_queries
 from tltrain.errors import DataError
 from tltrain.types import Role
 

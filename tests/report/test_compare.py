@@ -342,3 +342,50 @@ print({{"torch", "transformers"}} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("set()\n", "")
+
+
+def test_what_must_be_known_about_numbers_stands_beside_them(tmp_path):
+    folders = [write_public(tmp_path / name, {"tooleyes": SETS["tooleyes"]}) for name in ("a", "b")]
+    for folder, notes, truncated, max_cases in ((folders[0], ["Simulated."], 3, 2), (folders[1], ["Live."], 0, 2)):
+        path, record = folder / "scores.json", folder / "stage.json"
+        scores, stage = json.loads(path.read_text()), json.loads(record.read_text())
+        rest = {"n": 2, "scores": {}, "groups": {}, "errors": {}, "mean_tokens": 1.0}
+        counts = dict.fromkeys(("too_long", "unwritable", "failed", "script_crashes"), 0)
+        scores["benches"]["tooleyes"] |= rest | counts | {"truncated": truncated, "notes": ["Ours.", *notes]}
+        stage["config"]["max_cases"] = max_cases
+        path.write_text(json.dumps(scores))
+        record.write_text(json.dumps(stage))
+    result = compare(folders, tmp_path / "page")
+    assert result.comparison.notes["tooleyes"] == [
+        "Ours.",
+        "2 cases were chosen of the set (max_cases), balanced over its parts.",
+        "a: Simulated.",
+        "a: 3 answers were cut off at the limit of tokens.",
+        "b: Live.",
+    ]
+    assert "<li>b: Live.</li>" in result.page.read_text()
+
+
+def test_on_narrow_screens_each_cell_says_what_it_is(public):
+    html = public.read_text()
+    tables = re.findall(r'<table class="compared stacks">.*?</table>', html, re.DOTALL)
+    assert tables
+    for table in tables:
+        cells = re.findall(r"<td ([^>]*)>", table)
+        assert all("data-label=" in cell or "colspan=" in cell for cell in cells)
+    assert all(before.endswith('<div class="scroll">') for before in html.split("<table")[:-1])
+
+
+def test_calls_that_only_one_model_made_are_shown_without_a_difference(tmp_path):
+    mute = [query_row(0, valid=False) | {"num_calls": 0, "num_failed": 0, "num_undocumented": 0, "num_malformed": 0}]
+    folders = [
+        write_public(tmp_path / "a", {"tooleyes": mute}),
+        write_public(tmp_path / "b", {"tooleyes": [query_row(0, valid=True, num_failed=1)]}),
+    ]
+    result = compare(folders, tmp_path / "page")
+    found = {each.score: each for each in result.comparison.pairs[0].differences["tooleyes"]}["CE"]
+    assert (found.n, found.first, found.difference.mean) == (1, None, None)
+    assert found.second > 0
+    html = result.page.read_text()
+    assert "where no call was made" in html
+    assert "no cases in common" not in html

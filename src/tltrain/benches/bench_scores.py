@@ -57,6 +57,19 @@ class BenchScores(GroupScores):
     changed_files: list[str] = []
     """Files of the set that are not as published."""
 
+    def remarks(self) -> list[str]:
+        """What a reader must know about how the answers came out, a sentence each."""
+        counted = {
+            "answers were cut off at the limit of tokens": self.truncated,
+            "prompts leave no room in the model's context, and count as wrong": self.too_long,
+            "prompts cannot be written by the model's chat template, and are not scored": self.unwritable,
+            "cases got no answer from the endpoint, and are not scored; --resume asks for them again": self.failed,
+            "answers would end the official scorer with an exception": self.script_crashes,
+            "cases got no result or verdict from their environment, and are not scored": self.unscored,
+        }
+        remarks = [f"{number} {what}." for what, number in counted.items() if number]
+        return remarks + [f"{file} is not as published." for file in self.changed_files]
+
 
 def score_rows(
     rows: Sequence[BenchRow], config: Resampling, *, headline: str, notes: Sequence[str], changed: Sequence[str] = ()

@@ -20,7 +20,9 @@ from tltrain.benches.statistics import mcnemar_test, ratio_difference
 from tltrain.errors import DataError
 
 COUNTED = ("DE", "CE", "malformed", "without_call")
-"""Scores that are shares of calls or turns; all others are shares of cases, each right or wrong."""
+"""Scores that are shares of calls or turns."""
+GRADED = ("state_score",)
+"""Scores that are means over cases, each from 0 to 1. All that are in neither are shares of cases, right or wrong."""
 ERRORS = COUNTED
 """Scores of which lower is better."""
 MAIN = ("TS", "PI", "CF", "valid", "success", "DE", "CE", "VA")
@@ -76,7 +78,7 @@ class Difference(_Record):
     """Cases that only the first has a score for; they count nowhere here."""
     only_second: int
     first: float | None
-    """Percent, over the common cases."""
+    """Percent, over the common cases; None where they are shares of nothing, such as calls where none was made."""
     second: float | None
     difference: Score
     """In percentage points; n is what the scores are shares of."""
@@ -118,6 +120,8 @@ class Comparison(_Record):
     pairs: list[Pair]
     published_2024: dict[str, list[Published]]
     """Test set -> rows of arXiv:2412.15495."""
+    notes: dict[str, list[str]]
+    """Test set -> what a reader must know about its numbers; what holds for some models only names them."""
     general: GeneralComparison | None
     """None: no folder has results of `eval general`."""
     confidence: float
@@ -155,6 +159,7 @@ def compare_evaluations(evaluations: Sequence[Evaluation], config: Resampling | 
         published_2024={
             name: [Published(**row._asdict()) for row in rows] for name in names if (rows := published_rows(name))
         },
+        notes={name: _notes(sets) for name, sets in found.items()},
         general=compare_general(general, first.name, config),
         confidence=config.confidence,
         remarks=[
@@ -205,6 +210,15 @@ def _check_same_case(one: Outcome, two: Outcome, where: str, both: str) -> None:
         raise DataError(f"{where} has different queries in {both}; compare evaluations on the same data")
     if one.gold and two.gold and one.gold != two.gold and one.syntax == two.syntax:
         raise DataError(f"{where} has different right answers in {both}; compare evaluations on the same data")
+
+
+def _notes(sets: Mapping[str, EvaluatedSet]) -> list[str]:
+    models: defaultdict[str, list[str]] = defaultdict(list)
+    for model, each in sets.items():
+        for note in each.notes:
+            models[note].append(model)
+    common = [note for note, having in models.items() if len(having) == len(sets)]
+    return common + [f"{', '.join(having)}: {note}" for note, having in models.items() if note not in common]
 
 
 def _score_set(found: EvaluatedSet, config: Resampling) -> ModelScores:
@@ -293,7 +307,7 @@ def _difference(
         )
         ends = 100 * interval.mean, 100 * interval.low, 100 * interval.high
         difference = Score(mean=ends[0], low=ends[1], high=ends[2], n=sum(share.of for share in sums[0].values()))
-    is_verdict = score not in COUNTED
+    is_verdict = score not in (*COUNTED, *GRADED)
     moves = Counter((ones[key].shares[score].num, twos[key].shares[score].num) for key in common)
     return Difference(
         part=part,
@@ -302,8 +316,8 @@ def _difference(
         num_clusters=len(sums[0]),
         only_first=len(ones) - len(common),
         only_second=len(twos) - len(common),
-        first=_percent(sums[0].values()) if measured else None,
-        second=_percent(sums[1].values()) if measured else None,
+        first=_percent(sums[0].values()),
+        second=_percent(sums[1].values()),
         difference=difference,
         right_to_wrong=moves[1, 0] if is_verdict else None,
         wrong_to_right=moves[0, 1] if is_verdict else None,
@@ -311,9 +325,10 @@ def _difference(
     )
 
 
-def _percent(shares: Iterable[Share]) -> float:
+def _percent(shares: Iterable[Share]) -> float | None:
     found = list(shares)
-    return 100 * sum(share.num for share in found) / sum(share.of for share in found)
+    total = sum(share.of for share in found)
+    return 100 * sum(share.num for share in found) / total if total else None
 
 
 def _remarks(first: Evaluation, other: Evaluation) -> list[str]:

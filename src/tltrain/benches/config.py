@@ -1,5 +1,6 @@
 """Settings of `eval`."""
 
+from pathlib import Path
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -20,9 +21,12 @@ class EvalConfig(BaseModel):
     max_cases: int | None = Field(default=200, ge=0)
     """Single-turn cases, balanced over kits or, without kits, sources; None takes all, 0 none."""
     max_episodes: int | None = Field(default=60, ge=0)
-    """Conversations in the sandbox, balanced over kits and templates; None takes all, 0 none."""
+    """Conversations in the sandbox, balanced over kits and templates, or in `environment`; None takes all, 0 none."""
     max_turns: int = Field(default=6, ge=1)
     """Replies of the model in one episode, the answer included; the sandbox's tasks need at most 5."""
+    environment: Path | None = None
+    """A Python file with an environment of one's own, as `ppo.episodes.environment` takes it; its code is run. Each
+    row of the data is a task in it. None: the sandbox, in which rows are started again from their provenance."""
     max_new_tokens: int = Field(default=96, ge=1)
     """Tokens of one reply."""
     batch_size: int = Field(default=32, ge=1)
@@ -50,4 +54,6 @@ class EvalConfig(BaseModel):
                 "constrain='call' and episodes, which end with an answer in plain text; set max_episodes=0, or "
                 "constrain='auto'"
             )
+        if self.environment is not None and self.max_episodes == 0:
+            raise ValueError("environment and max_episodes=0, so that nothing is done in it; leave one of them out")
         return self

@@ -1,25 +1,27 @@
-"""Whole conversations in the sandbox: the model acts on a rebuilt task until it answers.
+"""Whole conversations, in the sandbox or an environment of the user's: the model acts on a task until it answers.
 
 Episodes advance together, a turn at a time, so that their replies are written in batches.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
+from msgspec.structs import replace
 from pydantic import BaseModel, ConfigDict
 
 from tltrain.benches.advance import advance
 from tltrain.benches.policy import Policy, Reply, Request, Stop
+from tltrain.benches.single_turn import kit_of
 from tltrain.envs.base import Feedback
+from tltrain.envs.user_environment import UserTask, World
 from tltrain.formats.openai_chat import row_from_trajectory
-from tltrain.generate.episode_tasks import EpisodeTask, FoundTasks, find_tasks, gives_up, is_done
-from tltrain.generate.task import run_gold, start
-from tltrain.generate.teacher import Conversation
+from tltrain.generate.episode_tasks import EpisodeTask, FoundTasks, find_tasks, gives_up
+from tltrain.generate.sandbox_world import SandboxWorld
 from tltrain.stage import Progress
 from tltrain.syntax import CallSyntax
 from tltrain.taxonomy import diagnose_schema
-from tltrain.types import AnyCall, MalformedCall, Message, Role, Trajectory
+from tltrain.types import AnyCall, MalformedCall, Message, Role, Tool, ToolCall, Trajectory
 
 __all__ = ["EpisodeEnd", "EpisodeRow", "EpisodeTask", "FoundTasks", "find_tasks", "gives_up", "run_episodes"]
 
@@ -39,6 +41,11 @@ class EpisodeEnd(StrEnum):
     """The conversation left no room for a reply in the model's context."""
     UNWRITABLE = "unwritable"
     """The model's chat template cannot write the conversation; the episode is not scored."""
+    FAILED = "failed"
+    """The user's environment raised; the episode is not scored."""
+
+
+UNSCORED = (EpisodeEnd.UNWRITABLE, EpisodeEnd.FAILED)
 
 
 class EpisodeRow(BaseModel):
@@ -48,13 +55,18 @@ class EpisodeRow(BaseModel):
 
     id: str
     kit: str
+    """`all`: the row names none."""
     template: str
+    """Of the sandbox; empty for tasks of the user's own."""
     query: str
     messages: list[dict[str, Any]]
     """In chat format, see `formats.openai_chat`."""
     success: bool | None
     """It ended with a valid answer in the right state, and, where the state says nothing, after the right calls; None
     if it is not scored."""
+    score: float | None = None
+    """Of the final state, in [0, 1], 1 being success, as the user's environment has it; 0 without a valid answer. None
+    in the sandbox, or if it is not scored."""
     valid_answer: bool | None
     """It ended by itself, with an answer that does not give up; None if it is not scored."""
     end: EpisodeEnd
@@ -74,16 +86,17 @@ class EpisodeRow(BaseModel):
 
 
 def run_episodes(
-    tasks: Sequence[EpisodeTask],
+    tasks: Sequence[EpisodeTask | UserTask],
     policy: Policy,
     *,
     max_turns: int,
     at_once: int | None = None,
     progress: Progress | None = None,
 ) -> list[EpisodeRow]:
-    """Let a policy do tasks, each in a sandbox of its own.
+    """Let a policy do tasks, each in a world of its own.
 
-    A call that fails or cannot be read gets the sandbox's error as feedback, and the episode goes on.
+    A call that fails or cannot be read gets the world's error as feedback, and the episode goes on. What a user's
+    environment raises ends the episode.
 
     Args:
         tasks: what to do.
@@ -95,28 +108,46 @@ def run_episodes(
     Returns:
         One row a task, in order.
     """
-    episodes = [_Episode(task, policy.syntax) for task in tasks]
+    episodes = [_begin(task, policy.syntax) for task in tasks]
     advance(episodes, policy, max_replies=max_turns, at_once=at_once, progress=progress)
     return [episode.row() for episode in episodes]
+
+
+def _begin(task: EpisodeTask | UserTask, syntax: CallSyntax) -> "_Episode":
+    if isinstance(task, UserTask):
+        said = next((message.content for message in reversed(task.messages) if message.role is Role.USER), "")
+        fields = {"id": task.id, "kit": kit_of(task.row), "template": "", "query": said}
+        return _Episode(fields, task.tools, task.messages, task.open, syntax)
+    world = SandboxWorld(task)
+    fields = {"id": task.id, "kit": task.task.kit, "template": task.task.template, "query": world.query}
+    return _Episode(fields, world.tools, (Message(role=Role.USER, content=world.query),), lambda: world, syntax)
 
 
 class _Episode:
     """One conversation on its way."""
 
-    def __init__(self, task: EpisodeTask, syntax: CallSyntax):
-        self._task, self._syntax = task, syntax
-        self._started = start(task.task, task.style, task.failure_rate)
-        self._talk = Conversation(self._started)
-        self._gold = run_gold(task.task)
+    def __init__(
+        self,
+        fields: Mapping[str, str],
+        tools: tuple[Tool, ...],
+        messages: Sequence[Message],
+        opened: Callable[[], World],
+        syntax: CallSyntax,
+    ):
+        self._fields, self._tools, self._syntax = fields, tools, syntax
+        self._messages = [*messages]
+        self._open = opened
+        self._world: World | None = None
         self._calls: list[tuple[AnyCall, Feedback]] = []
         self._num_turns = self._num_tokens = 0
+        self._score = 0.0
         self._note = ""
         self.end: EpisodeEnd | None = None
         """None while it goes on."""
 
     def request(self) -> Request:
         """What the model reads next."""
-        return Request(self._started.sandbox.tools, self._talk.messages, goes_on=True)
+        return Request(self._tools, tuple(self._messages), goes_on=True)
 
     def take(self, reply: Reply) -> None:
         """Act on one reply of the model."""
@@ -126,37 +157,52 @@ class _Episode:
             return
         self._num_turns += 1
         self._num_tokens += reply.num_tokens
-        parsed = self._syntax.parse(reply.text, tools=self._started.sandbox.tools)
-        feedback = self._talk.reply(Message(role=Role.ASSISTANT, content=parsed.text, calls=parsed.calls))
-        self._calls += zip(parsed.calls, feedback, strict=True)
-        if parsed.calls:
+        parsed = self._syntax.parse(reply.text, tools=self._tools)
+        first = len(self._calls) + 1
+        calls = tuple(replace(call, id=f"call_{number}") for number, call in enumerate(parsed.calls, start=first))
+        self._messages.append(Message(role=Role.ASSISTANT, content=parsed.text, calls=calls))
+        try:
+            self._act(calls, parsed.text, is_cut=reply.stop is Stop.LENGTH)
+        except Exception as error:  # not our code: whatever it raises
+            if isinstance(self._world, SandboxWorld):
+                raise
+            self.end = EpisodeEnd.FAILED
+            self._note = f"the environment raised {type(error).__name__}: {error}"
+
+    def _act(self, calls: Sequence[AnyCall], text: str, *, is_cut: bool) -> None:
+        self._world = world = self._world or self._open()
+        for call in calls:
+            feedback = world.execute(call)
+            name = call.name if isinstance(call, ToolCall) else None
+            self._messages.append(Message(role=Role.TOOL, content=feedback.text, call_id=call.id, name=name))
+            self._calls.append((call, feedback))
+        if calls:
             return
-        if reply.stop is Stop.LENGTH:
+        if is_cut:
             self.end = EpisodeEnd.CUT_OFF
-        else:
-            self.end = EpisodeEnd.ANSWER if parsed.text else EpisodeEnd.EMPTY
+            return
+        self.end = EpisodeEnd.ANSWER if text else EpisodeEnd.EMPTY
+        if text and not gives_up(text):
+            self._score = world.score(text)
 
     def row(self) -> EpisodeRow:
         """What became of it."""
-        messages = self._talk.messages
-        tools = self._started.sandbox.tools
-        is_scored = self.end is not EpisodeEnd.UNWRITABLE
-        is_valid = self.end is EpisodeEnd.ANSWER and not gives_up(messages[-1].content)
+        is_scored = self.end not in UNSCORED
+        is_valid = self.end is EpisodeEnd.ANSWER and not gives_up(self._messages[-1].content)
         readable = [call for call, _ in self._calls if not isinstance(call, MalformedCall)]
-        chat: Any = row_from_trajectory(Trajectory(id=self._task.id, tools=(), messages=messages))["messages"]
+        told = Trajectory(id=self._fields["id"], tools=(), messages=tuple(self._messages))
+        chat: Any = row_from_trajectory(told)["messages"]
         return EpisodeRow(
-            id=self._task.id,
-            kit=self._task.task.kit,
-            template=self._task.task.template,
-            query=self._started.query,
+            **self._fields,
             messages=chat,
-            success=is_valid and is_done(self._started, self._gold, self._calls) if is_scored else None,
+            success=self._score >= 1 if is_scored else None,
+            score=self._score if is_scored and not self._fields["template"] else None,
             valid_answer=is_valid if is_scored else None,
             end=self.end or EpisodeEnd.MAX_TURNS,
             num_turns=self._num_turns,
             num_calls=len(self._calls),
             num_malformed=len(self._calls) - len(readable),
-            num_undocumented=sum(bool(diagnose_schema(call, tools).errors) for call in readable),
+            num_undocumented=sum(bool(diagnose_schema(call, self._tools).errors) for call in readable),
             num_failed=sum(feedback.error is not None for _, feedback in self._calls),
             num_tokens=self._num_tokens,
             note=self._note,

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from tltrain.benches.bench_rows import BenchRow
+from tltrain.benches.bench_scores import BenchScores
 from tltrain.benches.bfcl_multi_turn import NAME as BFCL_MULTI_TURN
 from tltrain.benches.bfcl_multi_turn import MultiTurnRow
 from tltrain.benches.episodes import EpisodeRow
@@ -29,7 +32,7 @@ _WIDER = "part"
 class Share(NamedTuple):
     """What one case adds to a score: so many of so many, such as 1 right of 1 case, or 2 errors in 5 calls."""
 
-    num: int
+    num: float
     of: int
 
 
@@ -68,6 +71,8 @@ class EvaluatedSet:
     """Case id -> outcome, in the order of the file."""
     changed_files: tuple[str, ...] = ()
     """Files of a public set that were not as published."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know about the numbers, a sentence each; of public sets."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,7 +145,7 @@ def _read(folder: Path, name: str) -> Evaluation:
     scores = _read_scores(folder)
     if "benches" in config:
         names = list(scores.get("benches") or (split_spec(spec)[0] for spec in config["benches"]))
-        sets = [_read_public(folder, each, scores) for each in names]
+        sets = [_read_public(folder, each, scores, config.get("max_cases")) for each in names]
     else:
         readers: dict[str, Callable[[Path], EvaluatedSet]] = {
             "cases.jsonl": _read_cases,
@@ -194,7 +199,7 @@ def _read_scores(folder: Path) -> Mapping[str, Any]:
     return scores
 
 
-def _read_public(folder: Path, name: str, scores: Mapping[str, Any]) -> EvaluatedSet:
+def _read_public(folder: Path, name: str, scores: Mapping[str, Any], max_cases: object) -> EvaluatedSet:
     path = folder / f"{name}.jsonl"
     described = (scores.get("benches") or {}).get(name) or {}
     breakdown = str(described.get("headline") or "")
@@ -211,7 +216,21 @@ def _read_public(folder: Path, name: str, scores: Mapping[str, Any]) -> Evaluate
         parts_are=breakdown,
         outcomes=_by_id(outcomes, path),
         changed_files=tuple(described.get("changed_files") or ()),
+        notes=(*_notes(described), *_choice(max_cases, len(outcomes))),
     )
+
+
+def _notes(described: Mapping[str, Any]) -> list[str]:
+    try:
+        found = BenchScores.model_validate(described)
+    except ValidationError:  # of another version
+        return []
+    return [*found.notes, *found.remarks()]
+
+
+def _choice(max_cases: object, number: int) -> list[str]:
+    is_chosen = isinstance(max_cases, int) and number == max_cases
+    return [f"{number} cases were chosen of the set (max_cases), balanced over its parts."] if is_chosen else []
 
 
 def _read_cases(path: Path) -> EvaluatedSet:
@@ -221,9 +240,9 @@ def _read_cases(path: Path) -> EvaluatedSet:
 
 
 def _read_episodes(path: Path) -> EvaluatedSet:
-    return EvaluatedSet(
-        name=EPISODES, parts_are="kit", outcomes=_by_id(list(map(_outcome_of_episode, read_episodes(path))), path)
-    )
+    rows = read_episodes(path)
+    parts_are = "kit" if any(row.kit != ALL_KITS for row in rows) else ""
+    return EvaluatedSet(name=EPISODES, parts_are=parts_are, outcomes=_by_id(list(map(_outcome_of_episode, rows)), path))
 
 
 def _by_id(outcomes: Sequence[Outcome], path: Path) -> dict[str, Outcome]:
@@ -312,10 +331,12 @@ def _outcome_of_episode(row: EpisodeRow) -> Outcome:
         "malformed": Share(row.num_malformed, row.num_calls),
     }
     valid = None if row.success is None else bool(row.valid_answer)
+    if row.score is not None:
+        counted["state_score"] = Share(row.score, 1)
     return Outcome(
         id=row.id,
         cluster=row.id,
-        parts=(row.kit,),
+        parts=() if row.kit == ALL_KITS else (row.kit,),
         label=row.end.value,
         right=row.success,
         shares=counted | _verdicts({"success": row.success, "VA": valid}),

@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from tltrain.benches.bfcl_cases import ALL_PARTS, expand_parts
 from tltrain.benches.endpoint_policy import EndpointModel
-from tltrain.benches.recorded_tools import Missing
 from tltrain.benches.rotbench import LEVELS, PromptStyle
+from tltrain.benches.tool_answers import Missing
 from tltrain.constrained.config import Constrain
 from tltrain.engine.settings import Precision
 
@@ -42,8 +42,16 @@ class PublicEvalConfig(BaseModel):
     tooleyes_replay: Path | None = None
     """ToolEyes: a recording of calls and their answers, such as tooleyes_calls.jsonl of another run.
     None: simulated."""
+    tooleyes_tools: Path | None = None
+    """ToolEyes: a Python file whose functions are the tools, see `live_tools`; its code is run, with what the model
+    writes. It makes the calls that are not in the recording. None: none is made."""
+    tooleyes_timeout_s: float = Field(default=30.0, gt=0)
+    """ToolEyes: seconds that one live call may take; then its answer is an error."""
+    tooleyes_max_chars: int = Field(default=4000, ge=1)
+    """ToolEyes: characters of a live answer; what is beyond is cut off."""
     tooleyes_missing: Missing = "simulate"
-    """ToolEyes: what a call gets that is not in the recording: a simulated answer, or none (an error)."""
+    """ToolEyes: what a call gets that is neither in the recording nor known to the file: a simulated answer, or none
+    (an error)."""
     max_new_tokens: int = Field(default=192, ge=1)
     """Tokens of one reply."""
     batch_size: int = Field(default=32, ge=1)
@@ -89,6 +97,9 @@ class PublicEvalConfig(BaseModel):
             if unknown:
                 known = f"has the parts {', '.join(LEVELS)}" if name == "rotbench" else "has no parts"
                 raise ValueError(f"benches: {spec!r}: {name} {known}")
+        for name in ("tooleyes_replay", "tooleyes_tools"):
+            if getattr(self, name) is not None and "tooleyes" not in names:
+                raise ValueError(f"{name} is for tooleyes, which benches does not name; add it, or leave {name} out")
         if len(set(names)) < len(names):
             raise ValueError(f"benches: {', '.join(self.benches)}: name each test set once, its parts joined with +")
         return self

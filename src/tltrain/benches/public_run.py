@@ -18,14 +18,16 @@ from tltrain.benches.bfcl_multi_turn import NAME, MultiTurnRow, TalkEnd, rejudge
 from tltrain.benches.bfcl_results import result_of, write_results
 from tltrain.benches.data_folder import DataFolder
 from tltrain.benches.journal import Journal
+from tltrain.benches.live_tools import LiveTools
 from tltrain.benches.policy import Policy
 from tltrain.benches.public_config import PublicEvalConfig
 from tltrain.benches.public_loading import TOOLEYES, LoadedSet, load_sets
 from tltrain.benches.recorded_tools import FILE as RECORDING
-from tltrain.benches.recorded_tools import ToolAnswers, read_recording
+from tltrain.benches.recorded_tools import read_recording
 from tltrain.benches.rotbench import PromptStyle
 from tltrain.benches.row_file import read_rows
-from tltrain.benches.tooleyes import NOTES, Query, QueryRow, rejudge_query, run_queries
+from tltrain.benches.tool_answers import LIVE_FILE, ToolAnswers
+from tltrain.benches.tooleyes import Query, QueryRow, describe_queries, rejudge_query, run_queries
 from tltrain.errors import DataError, UsageError
 from tltrain.files import encode_line, write_json_atomic, write_text_atomic
 from tltrain.stage import Progress, Reuse, Stage, read_stage
@@ -89,13 +91,16 @@ def evaluate_public(
         DataError: a file of a test set is missing or changed.
         ModelError: the model cannot be loaded.
         UsageError: the folder is in use, or was begun with other settings; or there is nothing but multi-turn
-            categories to run, and no environment, or one that does not work.
+            categories to run, and no environment, or one that does not work; or the file of live tools cannot be used.
     """
     name = config.endpoint.model if config.endpoint else str(model)
     inputs = {} if config.endpoint else {"model": Path(model)}
     if config.tooleyes_replay:
         read_recording(config.tooleyes_replay)  # before anything is asked
         inputs["tooleyes_replay"] = config.tooleyes_replay
+    if config.tooleyes_tools:
+        _live_tools(config)
+        inputs["tooleyes_tools"] = config.tooleyes_tools
     stage = Stage(out, name="eval", config=config, inputs=inputs, reuse=reuse)
     if stage.is_done:
         return PublicEvalResult(folder=out, scores=PublicScores.model_validate_json((out / "scores.json").read_bytes()))
@@ -130,6 +135,7 @@ def _evaluate(
     if not loading.left_out and not any(bench.failed for bench in found.values()):
         stage.finish({key: bench.n for key, bench in found.items()})
         (out / "replies.jsonl").unlink()
+        (out / LIVE_FILE).unlink(missing_ok=True)
     return PublicEvalResult(folder=out, scores=scores)
 
 
@@ -178,20 +184,20 @@ def _test(
         _export_talks(talks, out / "bfcl_result", model)
         return score_talks(talks, config, notes=loaded.notes, changed=_changed(data, "bfcl"))
     if loaded.bench is None:
-        recording = read_recording(config.tooleyes_replay) if config.tooleyes_replay else None
-        answers = ToolAnswers(recording, config.tooleyes_missing)
-        queries = run_queries(
-            loaded.queries,
-            policy,
-            max_turns=config.max_turns,
-            at_once=at_once,
-            style=config.style,
-            answers=answers,
-            progress=told,
-        )
+        answers = _tool_answers(config, out)
+        with closing(answers):
+            queries = run_queries(
+                loaded.queries,
+                policy,
+                max_turns=config.max_turns,
+                at_once=at_once,
+                style=config.style,
+                answers=answers,
+                progress=told,
+            )
         _write(path, queries)
         answers.write(out / RECORDING)
-        return score_queries(queries, config, notes=[*NOTES, *answers.notes()], changed=_changed(data, TOOLEYES))
+        return score_queries(queries, config, notes=describe_queries(answers), changed=_changed(data, TOOLEYES))
     bench, cases = loaded.bench, loaded.cases
     replies = policy.answer([case.request for case in cases], lambda done: progress(done, len(cases), loaded.name))
     rows = [BenchRow.from_reply(bench, case, reply, policy.syntax) for case, reply in zip(cases, replies, strict=True)]
@@ -199,6 +205,17 @@ def _test(
     if isinstance(bench, Bfcl):
         _export(rows, out / "bfcl_result", model, {case.id: case for case in cases})
     return score_rows(rows, config, headline=bench.headline, notes=bench.notes, changed=_changed(data, bench.name))
+
+
+def _tool_answers(config: PublicEvalConfig, out: Path) -> ToolAnswers:
+    recording = read_recording(config.tooleyes_replay) if config.tooleyes_replay else None
+    live = _live_tools(config)
+    return ToolAnswers(recording, config.tooleyes_missing, live=live, journal=out / LIVE_FILE if live else None)
+
+
+def _live_tools(config: PublicEvalConfig) -> LiveTools | None:
+    path = config.tooleyes_tools
+    return LiveTools(path, timeout_s=config.tooleyes_timeout_s, max_chars=config.tooleyes_max_chars) if path else None
 
 
 def _changed(data: DataFolder, name: str) -> list[str]:

@@ -20,7 +20,7 @@ NOTES = {
     "toolalpaca": "4 values of these rows are no multiples of 1/114, the set's number of cases.",
     "rotbench": "The values are multiples of 1/105: of one level with 105 cases, clean or union, not of all levels.",
     "bfcl": "The values are those of the 240 exec cases.",
-    "tooleyes": "The paper's calls went to live services; ours are answered by a simulation.",
+    "tooleyes": "The paper's calls went to live services.",
 }
 """What a reader must know before comparing."""
 

@@ -1,29 +1,34 @@
 """Calls of tools and what they were answered, in a file: made by one run, played back by another.
 
 JSON Lines, a line a call: `tool` (its name), `arguments` (a JSON object), `feedback` (the text that the model read) and
-`error` (null, or a kind of `FeedbackKind`). A call is found again by its tool and its arguments, compared as JSON; of
-several lines of one call the last counts.
+`error` (null, or a kind of `FeedbackKind`); of a live call also `query` and `number`, its place. A call is found again
+by its place, or else by its tool and its arguments, compared as JSON; of several lines of one call the last counts.
 """
 
 import json
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tltrain.benches.simulated_tools import SimulatedTools
 from tltrain.envs.base import Feedback
 from tltrain.errors import DataError
-from tltrain.files import encode_line, read_json_lines, write_text_atomic
+from tltrain.files import read_json_lines
 from tltrain.taxonomy import FeedbackKind
-from tltrain.types import AnyCall, MalformedCall, ToolCall
+from tltrain.types import ToolCall
 
 FILE = "tooleyes_calls.jsonl"
 """The recording in the folder of a run."""
-NO_ANSWER = "No answer: this call was not recorded."
-Missing: TypeAlias = Literal["simulate", "unanswered"]
+
+
+class Place(NamedTuple):
+    """Where a call was made."""
+
+    query: str
+    number: int
+    """Of the call in its conversation, from 1."""
 
 
 class RecordedCall(BaseModel):
@@ -35,80 +40,74 @@ class RecordedCall(BaseModel):
     arguments: dict[str, Any]
     feedback: str
     error: FeedbackKind | None = None
+    query: str | None = None
+    number: int | None = None
 
-
-class ToolAnswers:
-    """Who answers the calls of all conversations of a run, and what they answered.
-
-    Args:
-        recording: what is played back, of `read_recording`; None: everything is simulated.
-        missing: what a call gets that is not recorded: a simulated answer, or the error that there is none.
-    """
-
-    def __init__(self, recording: Mapping[str, Feedback] | None = None, missing: Missing = "simulate"):
-        self._recording = recording
-        self._missing = missing
-        self._made: dict[str, RecordedCall] = {}
-        self.counts: Counter[str] = Counter()
-        """Of readable calls: `recorded`, `simulated`, `unanswered`."""
-
-    def execute(self, call: AnyCall, simulated: SimulatedTools) -> Feedback:
-        """The answer to one call; one that cannot be read gets the error of the simulation."""
-        if isinstance(call, MalformedCall):
-            return simulated.execute(call)
-        feedback, how = self._find(call, simulated)
-        self.counts[how] += 1
-        self._made[_key(call)] = RecordedCall(
-            tool=call.name, arguments=dict(call.arguments), feedback=feedback.text, error=feedback.error
+    @classmethod
+    def of(cls, call: ToolCall, feedback: Feedback, place: Place | None) -> Self:
+        """The line of a call, with its place or without."""
+        where = place._asdict() if place else {}
+        return cls(
+            tool=call.name, arguments=dict(call.arguments), feedback=feedback.text, error=feedback.error, **where
         )
-        return feedback
 
-    def _find(self, call: ToolCall, simulated: SimulatedTools) -> tuple[Feedback, str]:
-        found = (self._recording or {}).get(_key(call))
-        if found is not None:
-            return found, "recorded"
-        if self._recording is None or self._missing == "simulate":
-            return simulated.execute(call), "simulated"
-        return Feedback(text=NO_ANSWER, error=FeedbackKind.UNANSWERED), "unanswered"
-
-    def write(self, path: Path) -> None:
-        """Write a recording of all calls so far, in an order of its own."""
-        lines = sorted(encode_line(row.model_dump(mode="json")) for row in self._made.values())
-        write_text_atomic(path, "".join(lines))
-
-    def notes(self) -> list[str]:
-        """What a reader must know about the answers, a sentence each."""
-        if self._recording is None:
-            return []
-        counts, rest = self.counts, "were simulated" if self._missing == "simulate" else "got no answer"
-        left = counts["simulated"] + counts["unanswered"]
-        return [f"Tools: {counts['recorded']} calls were answered from a recording; {left} are not in it, and {rest}."]
+    def to_json(self) -> dict[str, Any]:
+        """As the file has it."""
+        return self.model_dump(mode="json", exclude={"query", "number"} if self.query is None else None)
 
 
-def read_recording(path: Path) -> dict[str, Feedback]:
-    """Feedback by call.
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Calls that can be played back."""
+
+    by_call: dict[str, Feedback] = field(default_factory=dict)
+    by_place: dict[Place, tuple[str, Feedback]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, lines: Iterable[RecordedCall]) -> Self:
+        """Of several lines of one call, or one place, the last counts."""
+        found = cls()
+        for line in lines:
+            key = key_of(ToolCall(name=line.tool, arguments=line.arguments))
+            feedback = Feedback(text=line.feedback, error=line.error)
+            found.by_call[key] = feedback
+            if line.query is not None and line.number is not None:
+                found.by_place[Place(line.query, line.number)] = key, feedback
+        return found
+
+    def find_here(self, call: ToolCall, place: Place) -> Feedback | None:
+        """What just this call was answered at just this place."""
+        key, feedback = self.by_place.get(place, ("", None))
+        return feedback if key == key_of(call) else None
+
+    def find(self, call: ToolCall, place: Place) -> Feedback | None:
+        """What the call was answered, there or elsewhere."""
+        return self.find_here(call, place) or self.by_call.get(key_of(call))
+
+
+def read_recording(path: Path) -> Recording:
+    """Read a recording.
 
     Raises:
         DataError: the file is missing or empty, or a line of it is no recorded call.
     """
     if not path.is_file():
         raise DataError(f"tooleyes_replay: there is no file {path}; name a {FILE} that a run wrote")
-    found: dict[str, Feedback] = {}
+    lines: list[RecordedCall] = []
     for number, row in read_json_lines(path):
         if isinstance(row, DataError):
             raise row
         try:
-            line = RecordedCall.model_validate(row)
+            lines.append(RecordedCall.model_validate(row))
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(map(str, first["loc"])) or "line"
+            where = ".".join(map(str, first["loc"])) or "line"
             raise DataError(
-                f"{path}:{number}: {field}: {first['msg']}; a line has tool, arguments, feedback and error"
+                f"{path}:{number}: {where}: {first['msg']}; a line has tool, arguments, feedback and error"
             ) from None
-        call = ToolCall(name=line.tool, arguments=line.arguments)
-        found[_key(call)] = Feedback(text=line.feedback, error=line.error)
-    return found
+    return Recording.of(lines)
 
 
-def _key(call: ToolCall) -> str:
+def key_of(call: ToolCall) -> str:
+    """Equal for equal calls."""
     return json.dumps([call.name, dict(call.arguments)], sort_keys=True, ensure_ascii=False)

@@ -16,15 +16,18 @@ from tltrain.benches.episodes import EpisodeEnd, EpisodeRow, EpisodeTask, find_t
 from tltrain.benches.journal import Journal
 from tltrain.benches.policy import Policy, Stop
 from tltrain.benches.scores import Scores, score_episodes, score_single_turn
-from tltrain.benches.single_turn import CaseRow, SingleTurnCase, find_cases, wrong_calls
+from tltrain.benches.single_turn import CaseRow, SingleTurnCase, find_cases, group_of, wrong_calls
 from tltrain.engine.settings import Precision
+from tltrain.envs.user_environment import UserTask, find_user_tasks, load_environment
 from tltrain.errors import DataError
 from tltrain.files import JsonLinesWriter, encode_line, write_json_atomic, write_text_atomic
 from tltrain.formats.read import read_trajectories
 from tltrain.stage import Progress, Reuse, Stage
+from tltrain.types import Trajectory
 
 _CHUNK_BATCHES = 4
 """Batches whose replies are kept together; what a kill can cost."""
+_FIELD, _NO_TASK = "environment", "row that is no task of the environment"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,11 +38,21 @@ class EvalResult:
     """Holds cases.jsonl, episodes.jsonl and scores.json."""
     scores: Scores
 
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know about the tasks, a sentence each."""
+        no_tasks, failed = self.scores.left_out.get(_NO_TASK, 0), self.scores.episodes.failed
+        counted = {
+            "rows are no tasks of the environment; quarantine.jsonl says why": no_tasks,
+            "episodes are not scored, as the environment raised; episodes.jsonl has what, under note": failed,
+        }
+        return [f"{number} {what}." for what, number in counted.items() if number]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _TestSet:
     cases: list[SingleTurnCase]
-    tasks: list[EpisodeTask]
+    tasks: Sequence[EpisodeTask | UserTask]
     left_out: dict[str, int]
 
 
@@ -54,7 +67,8 @@ def evaluate(
     progress: Progress | None = None,
     policy: Policy | None = None,
 ) -> EvalResult:
-    """Test a model on the calls of trajectories, and on their tasks where the sandbox can start them again.
+    """Test a model on the calls of trajectories, and on their tasks: in the sandbox, where it can start them again, or
+    in an environment of the user's.
 
     Writes into `out`: cases.jsonl (a row for each single-turn case), episodes.jsonl (a row for each conversation),
     scores.json, and quarantine.jsonl if rows cannot be read. A run that was killed goes on where it stopped, and ends
@@ -73,10 +87,16 @@ def evaluate(
     Raises:
         DataError: the data has neither a case nor a task, or the model's chat template can write none of them.
         ModelError: the model cannot be loaded.
-        UsageError: the folder is in use, or was begun with other settings.
+        UsageError: the folder is in use, or was begun with other settings; or the environment's file cannot be used.
     """
+    if config.environment is not None:
+        load_environment(config.environment, field=_FIELD)  # before the folder is begun
     stage = Stage(
-        out, name="eval", config=config, inputs={"data": data, "model": Path(model), "verdicts": verdicts}, reuse=reuse
+        out,
+        name="eval",
+        config=config,
+        inputs={"data": data, "model": Path(model), "verdicts": verdicts, "environment": config.environment},
+        reuse=reuse,
     )
     if stage.is_done:
         return EvalResult(folder=out, scores=Scores.model_validate_json((out / "scores.json").read_bytes()))
@@ -108,26 +128,38 @@ def _choose(config: EvalConfig, *, data: Path, verdicts: Path | None, out: Path)
     rows = (trajectory.id for trajectory in read.trajectories)
     wrong = wrong_calls(read.trajectories, read_verdicts_on(verdicts, data, rows) if verdicts else None)
     cases, left_out = find_cases(read.trajectories, wrong)
-    tasks, faults = find_tasks(read.trajectories)
+    tasks, keys, faults = _find_tasks(config, read.trajectories)
     if faults:
         with JsonLinesWriter(quarantine) as writer:
             for key, reason in faults.items():
                 writer.write({"file": str(data), "id": key, "reason": reason})
     chosen_cases = choose_balanced([(case.group,) for case in cases], config.max_cases, seed=config.seed)
-    keys = [(task.task.kit, task.task.template) for task in tasks]
     chosen_tasks = choose_balanced(keys, config.max_episodes, seed=config.seed)
     if not chosen_cases and not chosen_tasks:
+        where = f"tasks of {config.environment}" if config.environment else "tasks of the sandbox"
+        why = f" (the first row that is none, {next(iter(faults))}: {next(iter(faults.values()))})" if faults else ""
         raise DataError(
             f"{data}: nothing to test on: {len(cases)} right calls with max_cases={config.max_cases}, "
-            f"{len(tasks)} tasks of the sandbox with max_episodes={config.max_episodes}; "
-            "name another file, or raise the limit"
+            f"{len(tasks)} {where} with max_episodes={config.max_episodes}{why}; name another file, or raise the limit"
         )
-    counts = {"unreadable row": read.num_bad, **left_out, "task that cannot be started again": len(faults)}
+    fault = _NO_TASK if config.environment else "task that cannot be started again"
+    counts = {"unreadable row": read.num_bad, **left_out, fault: len(faults)}
     return _TestSet(
         cases=[cases[index] for index in chosen_cases],
         tasks=[tasks[index] for index in chosen_tasks],
         left_out={reason: number for reason, number in counts.items() if number},
     )
+
+
+def _find_tasks(
+    config: EvalConfig, trajectories: Sequence[Trajectory]
+) -> tuple[Sequence[EpisodeTask | UserTask], list[tuple[str, ...]], dict[str, str]]:
+    """Tasks, what their choice is balanced over, and why other rows are none: id -> why."""
+    if config.environment is None:
+        sandbox = find_tasks(trajectories)
+        return sandbox.tasks, [(task.task.kit, task.task.template) for task in sandbox.tasks], sandbox.faults
+    own = find_user_tasks(config.environment, trajectories, field=_FIELD)
+    return own.tasks, [(group_of(task.row),) for task in own.tasks], own.faults
 
 
 def settle_precision(wanted: Precision, out: Path) -> Literal["float32", "bfloat16"]:
@@ -182,8 +214,14 @@ def _write_rows(path: Path, rows: Sequence[BaseModel]) -> None:
 
 
 def _check_asked(cases: Sequence[CaseRow], episodes: Sequence[EpisodeRow]) -> None:
-    """Raise if the chat template could write nothing at all."""
+    """Raise if the chat template could write nothing at all, or the user's environment judged nothing."""
     notes = [row.note for row in cases if row.stop is Stop.UNWRITABLE]
     notes += [row.note for row in episodes if row.end is EpisodeEnd.UNWRITABLE and not row.num_turns]
     if len(notes) == len(cases) + len(episodes):
         raise DataError(f"none of {len(notes)} prompts can be written for this model. First: {notes[0]}")
+    failed = [row for row in episodes if row.end is EpisodeEnd.FAILED]
+    if failed and len(failed) == len(episodes):
+        raise DataError(
+            f"none of {len(failed)} episodes can be judged. First, {failed[0].id}: {failed[0].note}; correct the "
+            "environment, and pass --overwrite"
+        )

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from tltrain.benches.config import EvalConfig
-from tltrain.benches.episodes import EpisodeRow
+from tltrain.benches.episodes import EpisodeEnd, EpisodeRow
 from tltrain.benches.policy import Stop
 from tltrain.benches.row_file import read_rows
 from tltrain.benches.single_turn import CaseRow
@@ -83,6 +83,9 @@ class EpisodeScores(_Record):
     """Episodes with a score."""
     success: Score
     """Share of the episodes that ended with a valid answer in the right state."""
+    state_score: Score = Score()
+    """Mean score of the final state, in percent, where an environment of the user's scores it; 0 without a valid
+    answer."""
     DE: Score
     """Documentation understanding errors: of the calls that can be read, the share that names an unknown tool or
     parameter, or lacks a required one. Unreadable calls understand or misunderstand nothing: see `malformed`."""
@@ -100,6 +103,8 @@ class EpisodeScores(_Record):
     unwritable: int
     """Episodes that ended because the model's chat template cannot write the conversation; success and VA leave them
     out."""
+    failed: int = 0
+    """Episodes in which the user's environment raised; success and VA leave them out."""
 
 
 class Scores(_Record):
@@ -158,9 +163,11 @@ def score_episodes(rows: Sequence[EpisodeRow], config: EvalConfig) -> EpisodeSco
     for row in sorted(scored, key=lambda row: row.kit):
         by_kit[row.kit].append(row)
     num_calls = [row.num_calls for row in rows]
+    states = [row.score for row in scored if row.score is not None]
     return EpisodeScores(
         n=len(scored),
         success=_success(scored, config),
+        state_score=share_score(states, [1] * len(states), config),
         DE=share_score(
             [row.num_undocumented for row in rows], [row.num_calls - row.num_malformed for row in rows], config
         ),
@@ -171,7 +178,8 @@ def score_episodes(rows: Sequence[EpisodeRow], config: EvalConfig) -> EpisodeSco
         ends=dict(Counter(row.end.value for row in rows).most_common()),
         mean_turns=_mean(row.num_turns for row in rows),
         mean_calls=_mean(num_calls),
-        unwritable=len(rows) - len(scored),
+        unwritable=sum(row.end is EpisodeEnd.UNWRITABLE for row in rows),
+        failed=sum(row.end is EpisodeEnd.FAILED for row in rows),
     )
 
 

@@ -36,6 +36,10 @@ class SimulatedTools:
     def __init__(self, tools: Sequence[Tool]):
         self._tools = tools
 
+    def offers(self, call: ToolCall) -> bool:
+        """Whether the call names one of the tools."""
+        return any(tool.name == call.name for tool in self._tools)
+
     def execute(self, call: AnyCall) -> Feedback:
         """The answer to one call, or its error."""
         if isinstance(call, MalformedCall):

@@ -68,12 +68,11 @@ def find_cases(trajectories: Sequence[Trajectory], wrong: Mapping[str, frozenset
             elif len(trajectory.messages[step.message].calls) > 1:
                 left_out["one of several calls in a turn"] += 1
             else:
-                kit = kit_of(trajectory)
                 case = SingleTurnCase(
                     trajectory=trajectory.id,
                     call=step.number,
-                    kit=kit,
-                    group=source_of(trajectory.provenance) if kit == ALL_KITS else kit,
+                    kit=kit_of(trajectory),
+                    group=group_of(trajectory),
                     request=Request(trajectory.tools, trajectory.messages[: step.message]),
                     gold=step.call,
                 )
@@ -85,6 +84,12 @@ def kit_of(trajectory: Trajectory) -> str:
     """The kit that the provenance names, or `all`."""
     kit = trajectory.provenance.get("kit")
     return kit if isinstance(kit, str) and kit else ALL_KITS
+
+
+def group_of(trajectory: Trajectory) -> str:
+    """What a choice is balanced over: the kit, or, without one, the source."""
+    kit = kit_of(trajectory)
+    return source_of(trajectory.provenance) if kit == ALL_KITS else kit
 
 
 def wrong_calls(

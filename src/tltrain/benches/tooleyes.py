@@ -1,9 +1,8 @@
 """ToolEyes: 382 queries that are answered over several turns, with 568 tools of 95 sets, and no golden answers.
 
-Source: Ye et al. 2025, ToolEyes (COLING), arXiv:2401.00741. Its own loop calls live services; here the calls are
-checked against the tool documents and answered by `simulated_tools`, or from a recording (`recorded_tools`). So DE
-needs no service, CE counts the errors that
-come from the call alone, and VA depends on made-up answers.
+Source: Ye et al. 2025, ToolEyes (COLING), arXiv:2401.00741. Its own loop calls live services. Here calls are checked
+against the tool documents and answered by a simulation, from a recording, or live, see `tool_answers`. DE needs no
+service; under simulation CE counts the errors that come from the call alone, and VA depends on made-up answers.
 """
 
 from collections import Counter
@@ -20,9 +19,10 @@ from tltrain.benches.data_folder import DataFolder
 from tltrain.benches.documents import read_document
 from tltrain.benches.episodes import gives_up
 from tltrain.benches.policy import Policy, Reply, Request, Stop
-from tltrain.benches.recorded_tools import ToolAnswers
+from tltrain.benches.recorded_tools import Place
 from tltrain.benches.rotbench import PromptStyle
 from tltrain.benches.simulated_tools import UNREADABLE, SimulatedTools
+from tltrain.benches.tool_answers import ToolAnswers
 from tltrain.errors import DataError
 from tltrain.formats.openai_chat import row_from_trajectory
 from tltrain.stage import Progress
@@ -31,9 +31,7 @@ from tltrain.taxonomy import diagnose_schema
 from tltrain.types import AnyCall, MalformedCall, Message, Role, Tool, ToolCall, Trajectory
 
 FILE = "tooleyes/Test_Data/scenario_data_zero_processed.json"
-FINISH, ASK = "finish", "ask_to_user"
-USER_REPLY = "I have nothing to add. Please go on with what you know."
-"""What the user says when asked."""
+FINISH = "finish"
 DEFINITIONS = {
     "DE": "documentation understanding errors: of the calls that can be read, the percentage that names an unknown "
     "tool or parameter, or lacks a required one",
@@ -42,16 +40,18 @@ DEFINITIONS = {
     "'I cannot handle the task' does",
 }
 """Score -> what it is, in our reading; the paper prints the names alone."""
-NOTES = (
-    "DE, CE, VA are our reading of the paper's names; the answers of the tools are simulated, not live.",
-    *(f"{name}: {text}." for name, text in DEFINITIONS.items()),
-)
 _SYSTEM = (
     "You are an expert in using tools to handle real-time queries from users. Call one of the given tools at each "
     'step; you will get its result, and decide what to do next. Always use the "finish" tool upon task completion; '
     'its answer should be comprehensive enough for the user. If the task is unmanageable, use the "finish" tool and '
     'respond with "I cannot handle the task".'
 )
+
+
+def describe_queries(answers: ToolAnswers) -> list[str]:
+    """What a reader must know about the scores, a sentence each."""
+    first = f"DE, CE, VA are our reading of the paper's names. {answers.describe()}"
+    return [first, *(f"{name}: {text}." for name, text in DEFINITIONS.items())]
 
 
 class QueryEnd(StrEnum):
@@ -249,10 +249,10 @@ class _Episode:
             self._answer = answer if isinstance(answer, str) else None
             self.end = QueryEnd.FINISH
             return
-        feedback = self._answers.execute(call, self._simulated)
+        place = Place(self._query.id, self._counts["calls"])
+        feedback = self._answers.execute(call, self._simulated, place=place, tool_set=self._query.path)
         self._counts["failed"] += feedback.error is not None
-        is_question = isinstance(call, ToolCall) and call.name == ASK and feedback.error is None
-        self._say(USER_REPLY if is_question else feedback.text, call)
+        self._say(feedback.text, call)
 
     def _say(self, text: str, call: AnyCall) -> None:
         name = call.name if isinstance(call, ToolCall) else None

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -88,7 +88,7 @@ def print_benches(found: Mapping[str, "BenchScores"]) -> None:
             parts = bench.groups.get(bench.headline, {})
             rows += [[f"  {value}", part.n, *_cells(part, columns)] for value, part in parts.items()]
         print_table(("", "n", *columns), rows, title=f"{name}: percent ± half of the 95% interval")
-        for note in (*bench.notes, *_remarks(bench)):
+        for note in (*bench.notes, *bench.remarks()):
             print(f"  {note}")
 
 
@@ -98,16 +98,3 @@ def _parts(bench: "BenchScores") -> list["GroupScores"]:
 
 def _cells(part: "GroupScores", columns: Sequence[str]) -> list[str | None]:
     return [measuring_verbs.show_score(part.scores.get(name)) for name in columns]
-
-
-def _remarks(bench: "BenchScores") -> list[str]:
-    counted: dict[str, Any] = {
-        "answers were cut off at the limit of tokens": bench.truncated,
-        "prompts leave no room in the model's context, and count as wrong": bench.too_long,
-        "prompts cannot be written by the model's chat template, and are not scored": bench.unwritable,
-        "cases got no answer from the endpoint, and are not scored; --resume asks for them again": bench.failed,
-        "answers would end the official scorer with an exception": bench.script_crashes,
-        "cases got no result or verdict from their environment, and are not scored": bench.unscored,
-    }
-    remarks = [f"{number} {what}." for what, number in counted.items() if number]
-    return remarks + [f"{file} is not as published." for file in bench.changed_files]

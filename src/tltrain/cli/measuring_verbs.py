@@ -1,6 +1,7 @@
 """The verbs that measure and show: eval, compare, report."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -70,9 +71,27 @@ def evaluate(
         str | None,
         typer.Option(metavar="URL", help="With --bench: an OpenAI-compatible endpoint that serves --model."),
     ] = None,
+    tooleyes_tools: Annotated[
+        Path | None,
+        typer.Option(
+            "--tooleyes-tools",
+            metavar="FILE.py",
+            help="Setting tooleyes_tools, with --bench tooleyes: a Python file that makes the calls, by a function for "
+            "each tool or one call(name, arguments); its code is run. Calls it does not know are simulated, as all are "
+            "by default, or get an error (--set tooleyes_missing=unanswered).",
+        ),
+    ] = None,
     verdicts: Annotated[
         Path | None,
         typer.Option(help="verdicts.jsonl of `tltrain audit` on DATA: calls that went wrong are no right answers."),
+    ] = None,
+    environment: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.py",
+            help="Setting environment: a Python file with reset(row), whose code is run; each row of DATA is a task in "
+            "it, judged by the state that the model leaves. By default rows made in the sandbox are such tasks.",
+        ),
     ] = None,
     max_cases: Annotated[int | None, typer.Option(help="Setting max_cases: most single calls to ask for.")] = None,
     max_episodes: Annotated[int | None, typer.Option(help="Setting max_episodes: most whole tasks to do.")] = None,
@@ -98,9 +117,11 @@ def evaluate(
     of calls with errors of understanding and of calling, lower is better. VA: percent of tasks with a valid answer.
     """
     if bench is not None:
-        _check_public(data, verdicts, max_episodes)
+        _check_public(
+            {"DATA": data, "--verdicts": verdicts, "--max-episodes": max_episodes, "--environment": environment}
+        )
         flags: dict[str, object] = {"benches": bench, "max_cases": max_cases, "constrain": constrain, "seed": seed}
-        flags |= {"allow_changed": allow_changed or None}
+        flags |= {"allow_changed": allow_changed or None, "tooleyes_tools": tooleyes_tools}
         if endpoint:
             flags |= {"endpoint.base_url": endpoint, "endpoint.model": model}
         public = _load_public(flags, config, settings)
@@ -112,14 +133,21 @@ def evaluate(
         )
     if data is None:
         raise UsageError("give DATA, a file of trajectories, or --bench, names of public test sets")
-    if endpoint or data_dir or bfcl_python or allow_changed:
+    if endpoint or data_dir or bfcl_python or allow_changed or tooleyes_tools:
         raise UsageError(
-            "--endpoint, --data-dir, --bfcl-python and --allow-changed are for --bench; leave them out, or give --bench"
+            "--endpoint, --data-dir, --tooleyes-tools, --bfcl-python and --allow-changed are for --bench; leave them "
+            "out, or give --bench"
         )
     from tltrain.benches.config import EvalConfig
     from tltrain.config import load_config
 
-    given = {"max_cases": max_cases, "max_episodes": max_episodes, "constrain": constrain, "seed": seed}
+    given = {
+        "environment": environment,
+        "max_cases": max_cases,
+        "max_episodes": max_episodes,
+        "constrain": constrain,
+        "seed": seed,
+    }
     resolved = load_config(EvalConfig, file=config, flags=given, settings=settings or ())
     if dry_run:
         return print_config(resolved, {"data": data, "model": model, "verdicts": verdicts, "out": out})
@@ -130,16 +158,17 @@ def evaluate(
     with resumable(out), ProgressLine("eval") as progress:
         from tltrain.benches.run import evaluate as work
 
-        work(resolved, data=data, model=model, out=out, verdicts=verdicts, reuse=reuse, progress=progress)
+        result = work(resolved, data=data, model=model, out=out, verdicts=verdicts, reuse=reuse, progress=progress)
     scores = json.loads((out / "scores.json").read_text(encoding="utf-8"))
     if as_json:
         return print_json(scores)
     print_scores({str(model): scores})
+    for remark in result.remarks:
+        print(f"  {remark}")
     return print_facts({"scores": out / "scores.json", "answers": out / "cases.jsonl", "tasks": out / "episodes.jsonl"})
 
 
-def _check_public(data: Path | None, verdicts: Path | None, max_episodes: int | None) -> None:
-    unused = {"DATA": data, "--verdicts": verdicts, "--max-episodes": max_episodes}
+def _check_public(unused: Mapping[str, object]) -> None:
     for name, value in unused.items():
         if value is not None:
             raise UsageError(f"{name} has no meaning with --bench; leave one of the two out")

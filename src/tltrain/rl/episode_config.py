@@ -41,5 +41,5 @@ class EpisodesConfig(BaseModel):
     go beyond it or beyond the model's context."""
     reward: EpisodeRewards = EpisodeRewards()
     environment: Path | None = None
-    """A Python file with an environment of one's own, see `rl.worlds.UserEnvironment`; its code is run. None: the
-    sandbox, in which rows of the data are started again from their provenance."""
+    """A Python file with an environment of one's own, see `envs.user_environment.UserEnvironment`; its code is
+    run. None: the sandbox, in which rows of the data are started again from their provenance."""

@@ -19,6 +19,7 @@ from tltrain.engine.logprobs import TargetSequence
 from tltrain.engine.model import adapters_merged
 from tltrain.engine.parallel import Processes
 from tltrain.envs.base import Feedback
+from tltrain.envs.user_environment import World
 from tltrain.errors import DataError, ModelError
 from tltrain.generate.episode_tasks import gives_up
 from tltrain.render.continuation import continuation
@@ -27,7 +28,7 @@ from tltrain.rl.actor import Actor
 from tltrain.rl.batches import share_rows
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.episode_config import EpisodesConfig
-from tltrain.rl.worlds import EpisodePrompt, World
+from tltrain.rl.worlds import EpisodePrompt
 from tltrain.rollout.sampler import Completion, SamplingConfig, sample
 from tltrain.syntax import CallSyntax
 from tltrain.taxonomy import diagnose_schema
