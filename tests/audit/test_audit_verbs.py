@@ -43,6 +43,22 @@ def test_the_audit_prints_its_tables(audited, capsys):
     assert "2 ambiguous find No results for <name>" in shown
 
 
+def test_the_audit_says_what_never_trains_and_where_no_row_has_a_call(tmp_path, capsys):
+    data = write(tmp_path / "data.jsonl", "[1, 2]", "[1, 2]")
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    rows[1]["messages"][1]["tool_calls"][0]["function"]["arguments"] = '{"a'
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["audit", str(data), "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr()
+    assert "calls that cannot be read 1; they never train" in " ".join(shown.out.split())
+    assert "no row has a call" not in shown.err
+    data.write_text(json.dumps({"messages": [{"role": "user", "content": "Hi"}]}) + "\n")
+    assert main(["audit", str(data), "--out", str(tmp_path / "none")]) == 0
+    shown = capsys.readouterr()
+    assert "cannot be read" not in shown.out
+    assert "no row has a call" in shown.err
+
+
 def test_rules_are_listed(capsys, tmp_path):
     pack = tmp_path / "pack.yaml"
     pack.write_text("rules: [{name: nack, patterns: ['^NACK'], kind: refused}]")
@@ -105,10 +121,11 @@ def test_quitting_keeps_what_was_said(audited, monkeypatch):
     assert labels_of(labels) == ["ok"]
 
 
-def test_blank_labels_wait_for_an_editor(audited):
+def test_blank_labels_wait_for_an_editor(audited, capsys):
     labels = audited / "labels.jsonl"
     assert main(["audit", "label", str(audited / "out"), "--labels", str(labels), "--blank", "--max-groups", "1"]) == 0
     assert labels_of(labels) == [None]
+    assert capsys.readouterr().out.split("\n")[0].split() == ["to", "be", "filled", "in", "1"]
     assert main(["audit", "label", str(audited / "out"), "--labels", str(labels), "--blank"]) == 0
     assert labels_of(labels) == [None, None]
 

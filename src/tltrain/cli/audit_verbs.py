@@ -125,7 +125,10 @@ def label(
         made, failed = _ask_person(waiting, lambda new: write_labels(labels, [*known, *new])), 0
     if made:
         write_labels(labels, [*known, *made])
-    facts = {"labelled": len(made), "left open": len(waiting) - len(made), "without a readable answer": failed}
+    if blank:
+        facts = {"to be filled in": len(made)}
+    else:
+        facts = {"labelled": len(made), "left open": len(waiting) - len(made), "without a readable answer": failed}
     return print_json(facts | {"labels": labels}) if as_json else print_facts(facts | {"labels": labels})
 
 

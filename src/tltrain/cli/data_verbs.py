@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tltrain.cli.failures import resumable
+from tltrain.cli.failures import resumable, say
 from tltrain.cli.options import (
     AnswersFile,
     AsJson,
@@ -138,6 +138,8 @@ def audit(
 
 
 def _print_summary(summary: Any, verdicts: Path) -> None:
+    from tltrain.audit.call_check import UNREADABLE
+
     print_bars(f"{summary['num_calls']:,} calls of {summary['num_trajectories']:,} trajectories", summary["labels"])
     if summary["kinds"]:
         print_bars("kinds of errors", summary["kinds"])
@@ -147,11 +149,15 @@ def _print_summary(summary: Any, verdicts: Path) -> None:
     for name in ("precision", "recall", "num_silent"):
         if summary["truth"]:
             facts[f"against the truth: {name}"] = summary["truth"][name]
+    if unreadable := sum(summary[counts].get(UNREADABLE, 0) for counts in ("rules", "beside")):
+        facts["calls that cannot be read"] = f"{unreadable}; they never train, whatever their label"
     if summary["num_bad_rows"]:
         facts["bad rows"] = f"{summary['num_bad_rows']}, listed in {verdicts.parent / 'quarantine.jsonl'}"
     if summary["num_doubtful_groups"]:
         facts["feedback that no rule can tell"] = verdicts.parent / "doubtful.jsonl"
     print_facts(facts | {"verdicts": verdicts})
+    if not summary["num_calls"]:
+        say("no row has a call; if some have, their format is another one: name it with --format")
 
 
 def _print_tables(summary: Any) -> None:

@@ -13,7 +13,6 @@ from tltrain.launcher import is_left_to_the_first, launched_rank
 
 FAILED = 1
 WRONG_USAGE = 2
-INTERRUPTED = 130
 _HEAD_START_S = 3.0
 """How much sooner than the others the first process may say what is wrong."""
 

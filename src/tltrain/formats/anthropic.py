@@ -21,7 +21,6 @@ from tltrain.types import AnyCall, Json, Message, Role, ToolCall, Trajectory
 
 UNREAD = "loss weights; they are kept as `weight` on messages, at which Anthropic's tools do not look"
 SYSTEM = "system messages that are not the first, which become the user's"
-EMPTY_SYSTEM = "an empty system text"
 _BLOCKS = {"tool_use", "tool_result", "thinking", "redacted_thinking"}
 
 
