@@ -70,6 +70,13 @@ def test_weights_go_over_before_the_first_sampling_and_after_each_change(tmp_pat
     assert not any(Path(folder).exists() for folder in folders)
 
 
+def test_the_server_is_told_the_whole_path_of_the_weights(tmp_path, tokenizer, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with fake_server() as server, engine(server.url, Path(), tokenizer) as made:
+        sample(made)
+        assert server.asked[0][1]["kwargs"]["weights_path"].startswith(f"{tmp_path}/weights/")
+
+
 def test_a_prefix_cache_in_use_is_asked_again(tmp_path, tokenizer, monkeypatch):
     monkeypatch.setattr(vllm_server.time, "sleep", lambda _: None)
     with fake_server() as server, engine(server.url, tmp_path, tokenizer) as made:

@@ -40,7 +40,7 @@ class HandedWeights:
     def __init__(self, place: Path | None, *, dtype: torch.dtype, num_bytes: int, for_server: bool = False):
         self._dtype = dtype
         self._for_server = for_server
-        place = place or _roomy_place(num_bytes)
+        place = (place or _roomy_place(num_bytes)).absolute()  # who reads the weights stands in another folder
         try:
             place.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(place)
