@@ -74,6 +74,13 @@ def test_other_architectures_windows_included(kind):
     assert_same(run(model, family(), share=True), expected, 1e-5)
 
 
+def test_under_autocast_states_come_in_float32_and_are_as_exact_as_bfloat16():
+    model = tiny_relative("qwen3")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert hidden_states(model, family()).at([[0], *[[]] * 7]).dtype is torch.float32
+        assert can_run_trees(model)
+
+
 def test_gradient_checkpointing_changes_nothing():
     model = tiny_llama(dtype=torch.float64)
     expected = one_by_one(model, family())
