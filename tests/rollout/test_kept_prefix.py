@@ -146,6 +146,11 @@ def test_models_that_do_not_run_as_trees_keep_nothing_and_say_so(monkeypatch):
     assert kept.num_bytes == 0
 
 
+def test_keys_are_kept_under_autocast_too():
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        assert KeptPrefixes(BUDGET).suits(tiny_relative("qwen3"))
+
+
 def test_another_model_empties_it():
     kept = KeptPrefixes(BUDGET)
     talk(tiny_llama(), kept)

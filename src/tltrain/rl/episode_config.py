@@ -39,6 +39,9 @@ class EpisodesConfig(BaseModel):
     max_length: int = Field(default=4096, ge=1)
     """Tokens of a conversation, its replies included. An episode ends where the next reply, of `max_new_tokens`, might
     go beyond it or beyond the model's context."""
+    keep_mib: int = Field(default=1024, ge=0)
+    """Mebibytes of keys and values kept of conversations from one turn to the next while they are sampled, those of
+    longest ago thrown out. 0: each turn is computed as a whole. Episodes are the same, up to the rounding of sums."""
     reward: EpisodeRewards = EpisodeRewards()
     environment: Path | None = None
     """A Python file with an environment of one's own, see `envs.user_environment.UserEnvironment`; its code is

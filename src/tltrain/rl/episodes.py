@@ -2,7 +2,7 @@
 
 An episode is one sequence of tokens: those of the prompt, those sampled in each turn, exactly as they were sampled, and
 between turns those that the chat template writes, see `render.continuation`. What episodes have in common is computed
-once; keys and values are not kept from turn to turn, each turn computes the conversation before it anew.
+once, and keys and values are kept from turn to turn, so that a turn runs only what is new in it.
 """
 
 import random
@@ -29,6 +29,7 @@ from tltrain.rl.batches import share_rows
 from tltrain.rl.config import PpoConfig
 from tltrain.rl.episode_config import EpisodesConfig
 from tltrain.rl.worlds import EpisodePrompt
+from tltrain.rollout.kept_prefix import KeptPrefixes
 from tltrain.rollout.sampler import Completion, SamplingConfig, sample
 from tltrain.syntax import CallSyntax
 from tltrain.taxonomy import diagnose_schema
@@ -105,7 +106,7 @@ class EpisodeRollout:
 
 
 class Player:
-    """Plays episodes, many of them side by side, a turn at a time.
+    """Plays episodes, `rollout_batch_size` of them side by side, a turn at a time.
 
     Args:
         tokenizer: with the chat template.
@@ -130,6 +131,7 @@ class Player:
         self._longest = min(config.episodes.max_length, context or config.episodes.max_length)
         self._constrainer = constrainer
         self._end_ids = turn_end_ids(tokenizer)
+        self._kept = KeptPrefixes(config.episodes.keep_mib * 2**20)
 
     def play(
         self,
@@ -143,14 +145,17 @@ class Player:
     ) -> list[EpisodeRollout]:
         """Play an episode of each prompt, each in one of the processes; all have them, in the order of the prompts.
 
-        What is sampled in an episode depends on the weights, its own seed and its world, not on the other episodes.
+        What is sampled in an episode depends on the weights, its own seed and its world, not on the other episodes, up
+        to the rounding of sums. Keys and values are kept while episodes are played, and no longer: weights change then.
         """
         own = share_rows(groups, [len(prompt.ids) for prompt in prompts], processes)
 
         def play_own(model: Any) -> dict[int, dict[str, Any]]:
             rollouts = [EpisodeRollout(prompt=prompts[row], group=groups[row], ids=[*prompts[row].ids]) for row in own]
+            self._kept.clear()
             with actor.autocast(), adapters_merged(model):
                 self._play(model, rollouts, temperature, [seeds[row] for row in own] if seeds else None)
+            self._kept.clear()
             # a world is opened by a function, which no process can send to another
             return {row: _packed(rollout) for row, rollout in zip(own, rollouts, strict=True)}
 
@@ -168,23 +173,37 @@ class Player:
             temperature=temperature,
             batch_size=self._config.rollout_batch_size,
         )
-        for turn in range(self._episodes.max_turns):
-            running = [row for row, rollout in enumerate(rollouts) if not rollout.is_over]
+        # those that begin alike come after each other, and an ended one makes room for the next, so that what is kept
+        # is needed again before much else has been read
+        waiting = sorted(range(len(rollouts)), key=lambda row: rollouts[row].group)[::-1]
+        running: list[int] = []
+        while True:
+            running = [row for row in running if not rollouts[row].is_over]
+            while waiting and len(running) < sampling.batch_size:
+                if not rollouts[row := waiting.pop()].is_over:
+                    running.append(row)
             if not running:
-                break
+                return
+            turns = [rollouts[row].score.num_turns for row in running]
             completions = sample(
                 model,
                 self._tokenizer,
                 [rollouts[row].ids for row in running],
                 sampling,
-                seeds=[random.Random(f"{seeds[row]}:{turn}").getrandbits(63) for row in running] if seeds else None,
+                seeds=[
+                    random.Random(f"{seeds[row]}:{turn}").getrandbits(63)
+                    for row, turn in zip(running, turns, strict=True)
+                ]
+                if seeds
+                else None,
                 end_ids=self._end_ids,
                 is_complete=self._syntax.looks_complete,
                 constraints=[self._constrainer.constraint(rollouts[row].prompt.tools) for row in running]
                 if self._constrainer
                 else None,
+                kept=self._kept,
             )
-            for row, completion in zip(running, completions, strict=True):
+            for row, turn, completion in zip(running, turns, completions, strict=True):
                 world = worlds[row]
                 assert world is not None, "an episode without a world is over"
                 self._take(rollouts[row], world, completion, is_last=turn + 1 == self._episodes.max_turns)

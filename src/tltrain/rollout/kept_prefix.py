@@ -16,7 +16,7 @@ import torch
 
 from tltrain.engine.backbone import backbone
 from tltrain.engine.prefix_tree import common_length
-from tltrain.engine.tree_attention import can_run_trees, join_rows, prefill
+from tltrain.engine.tree_attention import can_run_trees, join_rows, prefill, rounding
 from tltrain.engine.tree_blocks import KeysValues
 
 _NUM_TRIED = 24
@@ -197,5 +197,4 @@ def can_go_on(model: Any) -> bool:
     except (TypeError, ValueError, KeyError, RuntimeError, AttributeError):
         return False  # such as layers that share their keys
     wanted, got = (states.at([range(_NUM_TRIED // 2, _NUM_TRIED)]).double() for states in (expected, found))
-    tolerance = 1e-4 if expected.hidden.dtype in (torch.float32, torch.float64) else 3e-2
-    return bool((got - wanted).norm() <= tolerance * wanted.norm())
+    return bool((got - wanted).norm() <= rounding(expected.hidden) * wanted.norm())
