@@ -23,7 +23,7 @@ def test_holes_go_back_to_the_system():
     kept = tensors[::2]
     del tensors
     before = _resident()
-    trimmer = HeapTrimmer(torch.device("cpu"), every=2)
+    trimmer = HeapTrimmer(torch.device("cpu"), every=2, num_outputs=2)
     trimmer.count(1)
     assert before - _resident() < 10 * _MIB
     trimmer.count(1)
@@ -43,10 +43,17 @@ def test_on_an_accelerator_nothing_is_done(calls):
     assert calls == []
 
 
+def test_large_outputs_make_it_rarer(calls):
+    trimmer = HeapTrimmer(torch.device("cpu"), every=3, num_outputs=4)
+    for _ in range(12):
+        trimmer.count(10)
+    assert len(calls) == 3
+
+
 def test_it_happens_forward_and_backward_as_often_as_the_bytes_say(calls, monkeypatch):
     model: Any = tiny_llama()
     can_run_trees(model)
-    monkeypatch.setattr(HeapTrimmer.__init__, "__defaults__", (1,))
+    monkeypatch.setattr(HeapTrimmer.__init__, "__defaults__", (1, 0))
     states = hidden_states(model.train(), [list(range(30))]).hidden
     num_forward = len(calls)
     states.sum().backward()
