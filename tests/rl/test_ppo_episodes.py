@@ -399,11 +399,20 @@ def _metrics(out: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("place", "call"), [("turn", 50), ("update", 3), ("saving", 1), ("log", 9), ("finish", 0)])
-def test_a_killed_run_goes_on_to_the_same_result(place: str, call: int, walker: Path, tmp_path: Path):
-    """A step makes about 35 turns and 4 optimizer steps; a checkpoint follows the first."""
+@pytest.mark.parametrize(
+    ("place", "call", "checkpoint"),
+    [
+        ("turn", 50, 1),  # in step 1, in the middle of an episode
+        ("update", 5, 1),  # in step 1, after the actor's first of two
+        ("saving", 1, 1),  # the second checkpoint, its weights written, itself not yet in place
+        ("log", 9, 1),  # step 1 is in the logs, and not in the checkpoint
+        ("finish", 0, 2),  # after step 2, the model saved
+    ],
+)
+def test_a_killed_run_goes_on_to_the_same_result(place: str, call: int, checkpoint: int, walker: Path, tmp_path: Path):
+    """A step makes about 35 turns, 4 optimizer steps and 9 rows of logs; a checkpoint follows all but the last."""
     data, code = walk.write_walk(tmp_path)
-    settings = {"max_steps": 2, "samples_per_prompt": 4, "checkpoint_every": 1, "kl_coef": 0.05, "heldout_share": 0.1}
+    settings = {"max_steps": 3, "samples_per_prompt": 4, "checkpoint_every": 1, "kl_coef": 0.05, "heldout_share": 0.1}
     config = with_environment(code, settings=settings)
     ppo(config, data=data, model=walker, out=tmp_path / "whole")
     arguments = [config.model_dump_json(), str(data), str(walker), str(tmp_path / "out"), place, str(call)]
@@ -414,7 +423,7 @@ def test_a_killed_run_goes_on_to_the_same_result(place: str, call: int, walker: 
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    print([path.name for path in (tmp_path / "out" / "checkpoints").iterdir()], _metrics(tmp_path / "out").__len__())
+    assert [path.name for path in (tmp_path / "out" / "checkpoints").glob("step-*")] == [f"step-{checkpoint:06d}"]
     ppo(config, data=data, model=walker, out=tmp_path / "out", reuse=Reuse.RESUME)
     first, second = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("whole", "out"))
     assert all(torch.equal(first[name], second[name]) for name in first)
