@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tltrain.engine.backbone import backbone
+from tltrain.engine.in_place import find_sum
 from tltrain.errors import ModelError
 
 
@@ -120,7 +121,10 @@ class _ScoreTargets(torch.autograd.Function):
         grad_entropies = grads[1] if grads[1] is not None and grads[1].any() else None
         head = Head(weight, bias, options.scale, options.cap).to(hidden.dtype)
         grad_hidden = torch.empty_like(hidden)
-        grad_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        in_place = find_sum(weight, hidden.dtype) if ctx.needs_input_grad[1] else None
+        grad_weight = in_place
+        if ctx.needs_input_grad[1] and in_place is None:
+            grad_weight = torch.zeros_like(weight)
         grad_bias = torch.zeros_like(bias) if ctx.needs_input_grad[2] else None
         for rows in _chunks(len(targets), options.chunk_size):
             logits, slope = _allowed_logits(hidden, head, options, rows)
@@ -141,7 +145,7 @@ class _ScoreTargets(torch.autograd.Function):
                     grad_weight.addmm_(grad.T, hidden[rows])  # no second matrix of that size
                 else:
                     grad_weight += (grad.T @ hidden[rows]).to(weight.dtype)
-        return grad_hidden, grad_weight, grad_bias, None, None
+        return grad_hidden, None if in_place is not None else grad_weight, grad_bias, None, None
 
 
 def _logits(hidden: Tensor, head: Head) -> tuple[Tensor, Tensor | float]:

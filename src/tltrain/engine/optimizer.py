@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from tltrain.engine.in_place import adding_in_place
 from tltrain.engine.parallel import Processes
 from tltrain.engine.settings import OptimizerConfig
 from tltrain.engine.sharding import split_like, whole
@@ -93,7 +94,8 @@ class Optimizer:
         if self._is_sharded:  # the passes are common work, and FSDP adds up as it goes
             total = self._processes.sum(_run_backward(losses))
         else:
-            total = sum(self._processes.from_each(lambda: _run_backward(losses)))
+            with adding_in_place():
+                total = sum(self._processes.from_each(lambda: _run_backward(losses)))
             self._processes.sum_gradients(self._parameters)
         found = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.max_grad_norm)
         norm = (found.full_tensor() if isinstance(found, DTensor) else found).item()

@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 
 from tltrain.engine.compiled import find_compiled
 from tltrain.engine.heap import HeapTrimmer
+from tltrain.engine.in_place import can_embed, embed
 
 _BLOCKS_MADE_AGAIN: "weakref.WeakSet[Module]" = weakref.WeakSet()
 
@@ -197,7 +198,9 @@ def _search(model: Any) -> dict[Module, _MakeForward]:
         kind = type(module)
         if "forward" in module.__dict__:  # somebody else's
             continue
-        if kind.__name__.endswith(("RMSNorm", "LayerNorm")):
+        if can_embed(module):
+            found[module] = _embedding(module)
+        elif kind.__name__.endswith(("RMSNorm", "LayerNorm")):
             found[module] = _norm(module)
         elif all(hasattr(module, name) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")):
             if kind not in is_gated:
@@ -205,6 +208,10 @@ def _search(model: Any) -> dict[Module, _MakeForward]:
             if is_gated[kind]:
                 found[module] = _gated(module)
     return found
+
+
+def _embedding(module: Any) -> _MakeForward:
+    return lambda _: lambda ids: embed(ids, module)
 
 
 def _norm(module: Module) -> _MakeForward:
